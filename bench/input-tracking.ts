@@ -18,13 +18,13 @@ async function load ({ port, path, requests: count }: Job): Promise<void> {
   let left = count
   await Promise.all(Array.from({ length: connections }, async () => {
     const socket = connect(port, '127.0.0.1')
-    const ask = () => {
+    const sendNext = () => {
       if (left-- <= 0) return socket.end()
       socket.write(`GET ${path}${path === '/hit' ? '' : `/${process.pid}-${sent++}`} HTTP/1.1\r\nHost: localhost\r\nAccept: */*\r\nUser-Agent: bench\r\n\r\n`)
     }
-    socket.on('data', (data) => { if (data.includes('\r\n\r\n')) ask() })
+    socket.on('data', (data) => { if (data.includes('\r\n\r\n')) sendNext() })
     await once(socket, 'connect')
-    ask()
+    sendNext()
     await once(socket, 'close')
   }))
 }

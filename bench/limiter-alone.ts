@@ -12,11 +12,11 @@ import type { Owner } from '../test/support/cleanup-scope.ts'
 import { startRedisProcess } from '../test/support/redis-process.ts'
 
 const ticks = 400
-const asksATick = 50
+const checksPerTick = 50
 const clients = 1000
 const rounds = 3
 
-interface Peer { ask: (address: string) => unknown, cpu: number[] }
+interface Peer { check: (address: string) => unknown, cpu: number[] }
 
 /**
  * Measures the CPU cost of limiters without HTTP: 50 checks per tick from 1,000 clients, all allowed. Rounds are interleaved.
@@ -33,18 +33,18 @@ export async function measureAlone (owner: Owner): Promise<string> {
     }
   }
   const lines = Object.entries(peers).map(([name, { cpu }]) => `| ${name} | ${cpu.toSorted((one, other) => one - other)[rounds >> 1]?.toFixed(1)} |`)
-  return ['| limiter | CPU an ask |', '|---|---:|', ...lines].join('\n')
+  return ['| limiter | CPU per check |', '|---|---:|', ...lines].join('\n')
 }
 
-async function run ({ ask }: Peer): Promise<number> {
+async function run ({ check }: Peer): Promise<number> {
   const before = process.cpuUsage()
   for (let tick = 0; tick < ticks; tick++) {
-    const asked = []
-    for (let index = 0; index < asksATick; index++) asked.push(ask(`10.0.${(tick * asksATick + index) % clients >> 8}.${(tick * asksATick + index) % clients & 255}`))
-    await Promise.all(asked)
+    const checks = []
+    for (let index = 0; index < checksPerTick; index++) checks.push(check(`10.0.${(tick * checksPerTick + index) % clients >> 8}.${(tick * checksPerTick + index) % clients & 255}`))
+    await Promise.all(checks)
   }
   const { user, system } = process.cpuUsage(before)
-  return (user + system) / ticks / asksATick
+  return (user + system) / ticks / checksPerTick
 }
 
 async function open (owner: Owner, url: string): Promise<Record<string, Peer>> {
@@ -66,9 +66,9 @@ async function open (owner: Owner, url: string): Promise<Record<string, Peer>> {
   const prism = (limits: typeof one) => (who: string) => limits.check(limiter, { method: 'GET' } as FastifyRequest, { partition: { kind: 'ip', id: who }, session: undefined }, false)
   const foreign = (ip: string) => ({ ip, routeOptions: {} }) as FastifyRequest
   return {
-    'fastify-prism, one policy': { ask: prism(one), cpu: [] },
-    'fastify-prism, two policies': { ask: prism(two), cpu: [] },
-    '@fastify/rate-limit, createRateLimit()': { ask: (ip) => check(foreign(ip)), cpu: [] },
-    'rate-limiter-flexible': { ask: (ip) => flexible.consume(ip), cpu: [] }
+    'fastify-prism, one policy': { check: prism(one), cpu: [] },
+    'fastify-prism, two policies': { check: prism(two), cpu: [] },
+    '@fastify/rate-limit, createRateLimit()': { check: (ip) => check(foreign(ip)), cpu: [] },
+    'rate-limiter-flexible': { check: (ip) => flexible.consume(ip), cpu: [] }
   }
 }

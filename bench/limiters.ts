@@ -26,10 +26,10 @@ export const quota = 50
 export const windowMs = 2000
 
 /** Sends one request of one client. @returns whether it was allowed */
-export type Ask = () => Promise<boolean>
+export type Check = () => Promise<boolean>
 
 /** Rate limiters, each in its framework with its own Redis, configured as its README recommends. */
-export const limiters: Record<string, (owner: Owner, url: string) => Promise<Ask>> = {
+export const limiters: Record<string, (owner: Owner, url: string) => Promise<Check>> = {
   'fastify-prism, sliding': prism({}),
   'fastify-prism, gcra, burst 50': prism({ algorithm: 'gcra' }),
   'fastify-prism, gcra, burst 5': prism({ algorithm: 'gcra', burst: 5 }),
@@ -63,7 +63,7 @@ export const limiters: Record<string, (owner: Owner, url: string) => Promise<Ask
 let prisms = 0
 
 /** Each with its own keys. */
-function prism (options: RateLimitOptions): (owner: Owner, url: string) => Promise<Ask> {
+function prism (options: RateLimitOptions): (owner: Owner, url: string) => Promise<Check> {
   return async (owner, url) => await inFastify(async (app) => {
     await app.register(prismRedis, { url, prefix: `${++prisms}:` })
     await app.register(requestLifecycle)
@@ -71,7 +71,7 @@ function prism (options: RateLimitOptions): (owner: Owner, url: string) => Promi
   })(owner, url)
 }
 
-function inFastify (register: (app: FastifyInstance, redis: Redis) => Promise<unknown>): (owner: Owner, url: string) => Promise<Ask> {
+function inFastify (register: (app: FastifyInstance, redis: Redis) => Promise<unknown>): (owner: Owner, url: string) => Promise<Check> {
   return withRedis(async (owner, redis) => {
     const app = Fastify()
     await register(app, redis)
@@ -82,7 +82,7 @@ function inFastify (register: (app: FastifyInstance, redis: Redis) => Promise<un
   })
 }
 
-function withRedis (open: (owner: Owner, redis: Redis) => Promise<Ask>): (owner: Owner, url: string) => Promise<Ask> {
+function withRedis (open: (owner: Owner, redis: Redis) => Promise<Check>): (owner: Owner, url: string) => Promise<Check> {
   return async (owner, url) => {
     const redis = new Redis(url)
     owner.after(() => redis.disconnect())
@@ -90,7 +90,7 @@ function withRedis (open: (owner: Owner, redis: Redis) => Promise<Ask>): (owner:
   }
 }
 
-async function listen (owner: Owner, listener: RequestListener): Promise<Ask> {
+async function listen (owner: Owner, listener: RequestListener): Promise<Check> {
   const server = createServer(listener)
   const agent = new Agent({ keepAlive: true })
   await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
@@ -106,6 +106,6 @@ async function listen (owner: Owner, listener: RequestListener): Promise<Ask> {
   })
 }
 
-function flexible (limiter: RateLimiterRedis | RateLimiterMemory): Ask {
+function flexible (limiter: RateLimiterRedis | RateLimiterMemory): Check {
   return async () => await limiter.consume('client').then(() => true, () => false)
 }

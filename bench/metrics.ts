@@ -6,6 +6,7 @@ import { hasWrk, makeLoad, writeLines } from './load.ts'
 import { withOwner } from './owner.ts'
 import { startServer } from './server.ts'
 import type { Report } from './servers/measured.ts'
+import { median } from './interleaved/statistics.ts'
 
 // Cost of metrics: the whole stack with and without metrics, on cached responses. Target: at most 3 % of a request's CPU.
 //
@@ -31,11 +32,6 @@ async function measure (file: string): Promise<Report> {
     server.tell('report')
     return await server.hear<Report>()
   })
-}
-
-function median (all: readonly number[]): number {
-  const sorted = all.toSorted((one, other) => one - other)
-  return ((sorted[(sorted.length - 1) >> 1] ?? NaN) + (sorted[sorted.length >> 1] ?? NaN)) / 2
 }
 
 /** The 95 % confidence interval of the median, by resampling. */

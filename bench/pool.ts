@@ -24,9 +24,9 @@ interface Round { reads: number, p50Ms: number, p99Ms: number, cpu: number, larg
 /** Reads random keys one after the other until it is stopped. */
 async function read (pool: PooledRedis, name: string, keys: number, isOver: () => boolean, done: (ms: number, isFine: boolean) => void): Promise<void> {
   while (!isOver()) {
-    const askedAt = performance.now()
+    const startedAt = performance.now()
     const value = await pool.batch.get(`${name}:${Math.floor(Math.random() * keys)}`).catch(() => null)
-    done(performance.now() - askedAt, value !== null)
+    done(performance.now() - startedAt, value !== null)
   }
 }
 

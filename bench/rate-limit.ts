@@ -9,6 +9,7 @@ import type { Line } from './load.ts'
 import { cpuMicrosecondsOf, startServer } from './server.ts'
 import type { Server } from './server.ts'
 import { measureEdges } from './window-edge.ts'
+import { median } from './interleaved/statistics.ts'
 
 // The limiter compared with others in one run: cost of allowed and rejected requests, and the requests allowed around a window's edge.
 const rounds = Number(process.env.BENCH_ROUNDS ?? 3)
@@ -50,10 +51,6 @@ async function measure (limiter: string, workload: typeof workloads[number], fil
 async function look (server: Server, redisPid: number, control: Redis): Promise<Omit<Figures, 'requests'>> {
   const info = await control.info('stats')
   return { cpu: server.cpuMicroseconds, redisCpu: cpuMicrosecondsOf(redisPid), trips: Number(/total_reads_processed:(\d+)/.exec(info)?.[1]) }
-}
-
-function median (all: number[]): number {
-  return all.toSorted((one, other) => one - other)[all.length >> 1] ?? NaN
 }
 
 async function main (): Promise<void> {

@@ -13,20 +13,20 @@ interface Kind { readonly what: string, readonly many: number, readonly match: s
 
 const cities = readPackage()
 const cityOf = (index: number) => cities[index % cities.length]
-const ask = async (app: FastifyInstance, url: string, headers = {}, remoteAddress = '192.0.2.1') => await app.inject({ url, headers, remoteAddress })
+const sendRequest = async (app: FastifyInstance, url: string, headers = {}, remoteAddress = '192.0.2.1') => await app.inject({ url, headers, remoteAddress })
 const uncounted = { config: { rateLimit: false } } as const
 const addressOf = (index: number) => `10.${index >> 16}.${index >> 8 & 255}.${index & 255}`
 
 const kinds: readonly Kind[] = [
-  { what: 'a user\'s session on one device, nothing kept in it', many: 10_000, match: 'session:*', make: (app, index) => ask(app, `/sign-in/${index}`) },
-  { what: 'the same with a browser\'s name and 200 bytes kept in it', many: 10_000, match: 'session:*', make: (app, index) => ask(app, `/sign-in/${index}?keep=200`, { 'user-agent': 'Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0' }) },
-  { what: 'the same on two devices, nothing kept in them', many: 10_000, match: 'session:*', make: async (app, index) => { await ask(app, `/sign-in/${index}`); await ask(app, `/sign-in/${index}`) } },
-  { what: 'a cached city (about 130 bytes of JSON) and the marker of its tag', many: 10_000, match: 'api:cache:GET:*', make: (app, index) => ask(app, `/cities/${index}`) },
-  { what: 'a cached search of 20 cities (2.6 kB, kept compressed)', many: 3000, match: 'api:cache:GET:*', make: (app, index) => ask(app, `/cities?from=${index * 20}&limit=20`) },
-  { what: 'a cached list of 200 cities (27 kB, kept compressed)', many: 500, match: 'api:cache:GET:*', make: (app, index) => ask(app, `/cities?from=${index * 200}&limit=200`) },
+  { what: 'a user\'s session on one device, nothing stored in it', many: 10_000, match: 'session:*', make: (app, index) => sendRequest(app, `/sign-in/${index}`) },
+  { what: 'the same with a browser\'s name and 200 bytes stored in it', many: 10_000, match: 'session:*', make: (app, index) => sendRequest(app, `/sign-in/${index}?keep=200`, { 'user-agent': 'Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0' }) },
+  { what: 'the same on two devices, nothing stored in them', many: 10_000, match: 'session:*', make: async (app, index) => { await sendRequest(app, `/sign-in/${index}`); await sendRequest(app, `/sign-in/${index}`) } },
+  { what: 'a cached city (about 130 bytes of JSON) and the version of its tag', many: 10_000, match: 'api:cache:GET:*', make: (app, index) => sendRequest(app, `/cities/${index}`) },
+  { what: 'a cached search of 20 cities (2.6 kB, stored compressed)', many: 3000, match: 'api:cache:GET:*', make: (app, index) => sendRequest(app, `/cities?from=${index * 20}&limit=20`) },
+  { what: 'a cached list of 200 cities (27 kB, stored compressed)', many: 500, match: 'api:cache:GET:*', make: (app, index) => sendRequest(app, `/cities?from=${index * 200}&limit=200`) },
   { what: 'a wrapped value of 100 bytes', many: 5000, match: 'api:cache:wrap:*', make: (app, index) => app.cache.wrap('size', { index }, { ttl: '5m' }, async () => 'x'.repeat(100)) },
   { what: 'a tag that was purged', many: 10_000, match: 'api:cache:tag:*', make: (app, index) => app.cache.purge(`city:${2_000_000 + index}`) },
-  { what: 'a counter of one client and quota', many: 10_000, match: 'ratelimit:*', make: (app, index) => ask(app, '/counted', {}, addressOf(index)) },
+  { what: 'a counter of one client and quota', many: 10_000, match: 'ratelimit:*', make: (app, index) => sendRequest(app, '/counted', {}, addressOf(index)) },
   { what: 'an event in a topic\'s log (100 bytes of data)', many: 500, match: 'prism:*:log', make: (app, index) => app.events.publish('sizes', { type: 'size.made', data: { index, text: 'x'.repeat(80) } }) }
 ]
 

@@ -31,13 +31,13 @@ export async function appTarget (owner: Owner, url: string): Promise<Target> {
   const app = fastify({ logger: false })
   owner.after(() => app.close())
   await app.register(prism, { redis: { url }, session: { secrets: ['a secret of the bench: 32 or more'] }, rateLimit: { quota: 1_000_000, window: '1m' } })
-  app.post('/visits', (request) => {
+  app.post('/session', (request) => {
     request.session.set('test-seen', true)
     return {}
   })
   app.get('/page', { config: { cache: { ttl: '5m', tags: ['pages'] } } }, () => ({ text: 'x'.repeat(1000) }))
   await app.ready()
-  const { headers } = await app.inject({ method: 'POST', url: '/visits' })
+  const { headers } = await app.inject({ method: 'POST', url: '/session' })
   const cookie = String(headers['set-cookie']).split(';')[0] ?? ''
   return warm(async () => {
     const response = await app.inject({ url: '/page', headers: { cookie } })
@@ -49,7 +49,7 @@ function warm (call: () => Promise<unknown>): Target {
   return {
     call,
     warmUp: async () => {
-      await until(() => call().then(() => true), { what: 'a first answer' })
+      await until(() => call().then(() => true), { what: 'a first response' })
       // On a busy machine one of them can time out.
       for (let calls = 0; calls < warmUpCalls; calls++) await call().catch(() => {})
     }

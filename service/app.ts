@@ -19,7 +19,7 @@ import traces from './plugins/traces.ts'
 import routes from '../routes/index.ts'
 import { eventSchemas } from './atlas/events.ts'
 import type { Config } from './config.ts'
-import { answerClientError } from './http/client-error.ts'
+import { sendClientError } from './http/client-error.ts'
 import { readTarget } from './http/request-target.ts'
 import { logOptions } from './log.ts'
 
@@ -103,7 +103,7 @@ export function openInstance (config: Config, log?: LogStream): FastifyInstance 
       sendProblem(error, reply)
     },
     clientErrorHandler: (error, socket) => {
-      const problem = answerClientError(error, socket)
+      const problem = sendClientError(error, socket)
       if (problem !== undefined) app.log.info({ requestId: problem.instance, status: problem.status, code: problem.code }, 'malformed request rejected')
     }
   })

@@ -42,7 +42,7 @@ async function main (): Promise<number> {
   const suite = await bringConformanceSuite()
   const sections = suite.tests.map((section) => ({ ...section, tests: section.tests.filter(({ id }) => chosen.length === 0 || chosen.includes(id)).map((test) => chosen.length === 1 ? { ...test, dump: true } : test) }))
   const origin = await suite.startOrigin(owner)
-  const proxy = await cachingProxy(owner, { origin, debug: true, commandTimeout: 5000, server: { logger: { level: 'error' } } })
+  const proxy = await cachingProxy(owner, { origin, debug: true, server: { logger: { level: 'error' } } })
   // A response is stored just after it was sent, and most tests send their second request at once.
   const plainFetch = globalThis.fetch
   globalThis.fetch = async (url, init) => {
@@ -57,10 +57,10 @@ async function main (): Promise<number> {
   for (const kind of ['required', 'optimal', 'check'] as const) {
     const tests = sections.flatMap(({ tests }) => tests).filter((test) => (test.kind ?? 'required') === kind)
     const failed = tests.filter(({ id }) => results[id] !== true)
-    console.log(`${kind}: ${tests.length - failed.length} of ${tests.length}${kind === 'check' ? ' say yes: these ask what a cache does, and no answer is wrong' : ''}`)
+    console.log(`${kind}: ${tests.length - failed.length} of ${tests.length}${kind === 'check' ? ' say yes: these test what a cache does, and no result is wrong' : ''}`)
     if (kind === 'check' && chosen.length === 0) continue
     for (const { id, browser_only: isForBrowsers } of failed) {
-      const reason = isForBrowsers === true ? 'asks a browser\'s own cache' : known[id]
+      const reason = isForBrowsers === true ? 'tests a browser\'s own cache' : known[id]
       if (kind !== 'check' && reason === undefined) unexpected += 1
       console.log(`  ${id}: ${reason ?? String(results[id] ?? 'did not run')}`)
     }

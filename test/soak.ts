@@ -29,9 +29,9 @@ const note = (text: string) => console.log(`${new Date().toISOString()} ${text}`
 const chosen = process.argv.slice(2)
 const unknown = chosen.filter((name) => !Object.hasOwn(parts, name))
 if (unknown.length > 0) {
-  const isAsked = unknown.every((name) => name === '--help' || name === '-h')
-  console.log(isAsked ? usage : `There is no ${unknown.join(', ')}.\n\n${usage}`)
-  process.exit(isAsked ? 0 : 1)
+  const isHelp = unknown.every((name) => name === '--help' || name === '-h')
+  console.log(isHelp ? usage : `There is no ${unknown.join(', ')}.\n\n${usage}`)
+  process.exit(isHelp ? 0 : 1)
 }
 
 let isFine = true

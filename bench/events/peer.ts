@@ -55,12 +55,12 @@ export class Peer {
 
   /** Connects clients, in turn to each process. */
   async connect (topics: number, from: number, to: number): Promise<void> {
-    await ask(this.#crowd, { do: 'connect', server: this.name, protocol: this.#protocol, ports: this.#ports, topics, from, to })
+    await call(this.#crowd, { do: 'connect', server: this.name, protocol: this.#protocol, ports: this.#ports, topics, from, to })
   }
 
   /** Heap in use after garbage collection, all processes together. */
   async heapBytes (): Promise<number> {
-    const heaps = await Promise.all(this.#children.map((child) => ask<number>(child, { do: 'heap' })))
+    const heaps = await Promise.all(this.#children.map((child) => call<number>(child, { do: 'heap' })))
     return heaps.reduce((sum, bytes) => sum + bytes, 0)
   }
 
@@ -68,8 +68,8 @@ export class Peer {
   async runSlot (publish: Publish, clients: number): Promise<Slot> {
     const deliveries = publish.topics === 1 ? publish.count * clients : publish.count
     const [cpuNs, redisNs] = [this.cpuNs, cpuNsOf(this.#redisPid)]
-    await ask(this.#children[0], { do: 'publish', ...publish })
-    const seen = await ask<Deliveries>(this.#crowd, { do: 'expect', server: this.name, deliveries })
+    await call(this.#children[0], { do: 'publish', ...publish })
+    const seen = await call<Deliveries>(this.#crowd, { do: 'expect', server: this.name, deliveries })
     if (seen.count !== deliveries) process.stderr.write(`${this.name}: ${seen.count} of ${deliveries} deliveries\n`)
     return { ...seen, cpuMicroseconds: (this.cpuNs - cpuNs) / 1000 / seen.count, redisMicroseconds: (cpuNsOf(this.#redisPid) - redisNs) / 1000 / publish.count }
   }
@@ -87,12 +87,12 @@ function startProcess (owner: Owner, file: string, core: number, env: Record<str
   return child
 }
 
-async function ask<Answer> (child: ChildProcess | undefined, command: EventCommand | ClientCommand): Promise<Answer> {
+async function call<Result> (child: ChildProcess | undefined, command: EventCommand | ClientCommand): Promise<Result> {
   if (child === undefined) throw new Error('no process')
-  const answer = once(child, 'message')
+  const message = once(child, 'message')
   child.send(command)
-  const [value] = await answer
-  return value as Answer
+  const [value] = await message
+  return value as Result
 }
 
 /** CPU time of all threads of a process so far. */

@@ -35,20 +35,20 @@ export class HttpContestant implements Contestant {
     return { operations: after.finished - before.finished, cpuMicroseconds: after.cpuMicroseconds - before.cpuMicroseconds, redisMicroseconds: (this.redis?.cpuMicroseconds ?? 0) - redisBefore, milliseconds }
   }
 
-  /** Reads how many requests of an earlier, ended load were never answered. The load must be suspended. */
+  /** Reads how many requests of an earlier, ended load never received a response. The load must be suspended. */
   async open (): Promise<void> {
     const { started, finished } = await this.#totals()
     this.#abandoned = started - finished
   }
 
-  /** Sends requests until at least this many are answered: each line once, for what the first request of a user or URL costs. */
-  async answer (requests: number, onProgress: (answered: number) => void = () => {}): Promise<void> {
+  /** Sends requests until at least this many have a response: each line once, for what the first request of a user or URL costs. */
+  async sendAtLeast (requests: number, onProgress: (completed: number) => void = () => {}): Promise<void> {
     const { finished } = await this.#totals()
     this.#load.resume()
-    for (let answered = 0; answered < requests;) {
+    for (let completed = 0; completed < requests;) {
       await sleep(100)
-      answered = (await this.#totals()).finished - finished
-      onProgress(answered)
+      completed = (await this.#totals()).finished - finished
+      onProgress(completed)
     }
     this.#load.suspend()
     await this.#totalsWhenIdle()
@@ -68,7 +68,7 @@ export class HttpContestant implements Contestant {
       const totals = await this.#totals()
       const inFlight = totals.started - totals.finished - this.#abandoned
       if (inFlight === 0 && totals.started === earlier) return totals
-      if (performance.now() > until) throw new Error(`${this.name} has ${inFlight} requests unanswered after ${longestSettleMs} ms`)
+      if (performance.now() > until) throw new Error(`${this.name} has ${inFlight} requests without a response after ${longestSettleMs} ms`)
       earlier = totals.started
     }
   }

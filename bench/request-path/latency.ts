@@ -8,12 +8,12 @@ import type { Workload } from './workloads.ts'
 export interface Latency { readonly p50Ms: number, readonly p99Ms: number, readonly roundTripMs: number }
 
 /** A server, the file of its requests, and where it reaches Redis. */
-interface AskedServer { readonly server: Server, readonly redisUrl: string, readonly file: string }
+interface MeasuredServer { readonly server: Server, readonly redisUrl: string, readonly file: string }
 
 const latencyRounds = 3
 
 /** Response times need a load that is never suspended: rounds of one second for each server. */
-export async function measureLatency (servers: readonly AskedServer[], { connections, redisDelayMs }: Workload, note: (text: string) => void): Promise<Latency[]> {
+export async function measureLatency (servers: readonly MeasuredServer[], { connections, redisDelayMs }: Workload, note: (text: string) => void): Promise<Latency[]> {
   const seen: Latency[][] = servers.map(() => [])
   for (let round = 0; round < latencyRounds; round++) {
     note(`latency ${round + 1} of ${latencyRounds}`)
@@ -31,9 +31,9 @@ async function roundTrip (url: string): Promise<number> {
   const endsAt = performance.now() + 900
   const times: number[] = []
   while (performance.now() < endsAt) {
-    const askedAt = performance.now()
+    const sentAt = performance.now()
     await redis.ping()
-    times.push(performance.now() - askedAt)
+    times.push(performance.now() - sentAt)
   }
   redis.disconnect()
   return median(times)

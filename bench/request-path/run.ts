@@ -65,7 +65,7 @@ async function prepare (started: StartedServer, workload: Workload, { folder, no
   await writeLines(file, lines)
   if (workload.isKnown) {
     const load = new SuspendedLoad(server.url, plainConnections, file)
-    await new HttpContestant(server, redis, load).answer(lines.length, (answered) => note(`first requests, ${server.name}: ${answered} of ${lines.length}`))
+    await new HttpContestant(server, redis, load).sendAtLeast(lines.length, (completed) => note(`first requests, ${server.name}: ${completed} of ${lines.length}`))
     load.kill()
   }
   return file
@@ -77,7 +77,7 @@ async function enter (started: StartedServer, file: string, { connections }: Wor
   const load = new SuspendedLoad(server.url, connections, file)
   const contestant = new HttpContestant(server, redis, load)
   await contestant.open()
-  await contestant.answer(1)
+  await contestant.sendAtLeast(1)
   return { started, file, load, contestant }
 }
 
@@ -97,7 +97,7 @@ async function measure (entrants: readonly Entrant[], workload: Workload, option
   }))
 }
 
-/** Bytes of a response. A server that rejects or fails what it should answer costs something else, so that its figures mean nothing. */
+/** Bytes of a response. A server that rejects or fails what it should serve costs something else, so that its figures mean nothing. */
 function sentBytesOf (report: LoadReport | undefined, { name: workload, isRefused }: Workload, name: string): number {
   if (report === undefined || report.failed > 0 || (report.refused > 0 && !isRefused)) throw new Error(`${workload}, ${name}: of ${report?.requests} responses ${report?.refused} were errors, ${report?.failed} connections failed`)
   return report.bytes / report.requests

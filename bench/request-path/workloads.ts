@@ -1,6 +1,6 @@
 import type { Line } from '../load.ts'
 
-/** A server that is about to be asked, and the cookies of its users; none if the workload has no users. */
+/** A server under test, and the cookies of its users; none if the workload has no users. */
 export interface Target { readonly url: string, readonly cookies: readonly string[] }
 
 /** The requests to every server. */
@@ -34,7 +34,7 @@ export const mainWorkloads = ['hot', 'many', 'misses', 'refused', 'far']
 export const workloads: readonly Workload[] = [
   { ...plain, name: 'hot', title: 'one URL', lines: () => [{ path: '/items/1' }] },
   { ...plain, name: 'many', title: '10,000 signed-in users, 1,000 URLs', hasUsers: true, lines: manyUsers },
-  { ...plain, name: 'misses', title: 'URLs that were never requested', isKnown: false, lines: neverAsked },
+  { ...plain, name: 'misses', title: 'URLs that were never requested', isKnown: false, lines: neverRequested },
   { ...plain, name: 'refused', title: 'a client above its limit', isRefused: true, lines: () => [{ path: '/limited', address: '10.9.9.9' }] },
   { ...plain, name: 'far', title: 'many, with Redis 10 ms away', hasUsers: true, connections: 20, redisDelayMs: 10, hasLatency: true, lines: manyUsers },
   ...Object.entries(bodies).flatMap(([size, bytes]) => Object.entries(codings).map(([coding, field]): Workload => ({ ...plain, name: `body-${size}-${coding}`, title: `a body of ${bytes / 1000} kB, ${coding === 'plain' ? 'no Accept-Encoding' : `Accept-Encoding: ${coding}`}`, lines: () => [{ path: `/bodies/${bytes}/1`, ...(field === undefined ? {} : { field }) }] }))),
@@ -48,8 +48,8 @@ export const workloads: readonly Workload[] = [
 
 let unique = 0
 
-/** URLs that no server was asked for before. */
-function neverAsked (): Line[] {
+/** URLs that were never requested. */
+function neverRequested (): Line[] {
   return Array.from({ length: 300_000 }, (_, index) => ({ path: `/items/m${++unique}-${index}`, address: addressOf(index % users) }))
 }
 

@@ -1,4 +1,4 @@
-import { ask, observe } from './ask.js'
+import { sendRequest, observe } from './request.js'
 import { count, element, make, seconds } from './element.js'
 
 const texts = { default: 'All requests of your address', random: '“Surprise me”', writes: 'Notes, sign-ups, sign-outs' }
@@ -13,7 +13,7 @@ export function startBudget () {
 }
 
 async function read () {
-  const { limits } = await ask('GET', '/budget', { isQuiet: true })
+  const { limits } = await sendRequest('GET', '/budget', { isQuiet: true })
   if (limits === undefined || limits.size === 0) return
   for (const [name, limit] of limits) {
     if (!bars.has(name)) bars.set(name, barOf(name, limit))
@@ -25,7 +25,7 @@ async function read () {
 async function poll () {
   if (document.hidden) return
   if (bars.size === 0) return await read()
-  if ([...bars.values()].some(({ isFull }) => !isFull)) await ask('GET', '/budget', { isQuiet: true })
+  if ([...bars.values()].some(({ isFull }) => !isFull)) await sendRequest('GET', '/budget', { isQuiet: true })
 }
 
 function barOf (name, { q, w }) {

@@ -9,8 +9,8 @@ export function outcomeOf ({ cacheStatus, status }) {
 }
 
 /** What the page tells about a response, in one sentence or two. */
-export function explain (answer) {
-  const { method, path, status, value, retryAfter } = answer
+export function explain (response) {
+  const { method, path, status, value, retryAfter } = response
   if (status === 0) return 'The service could not be reached.'
   if (status === 429) return `Quota used up, rejected before the handler: wait ${seconds(retryAfter ?? 1)}.`
   if (status === 401) return `${value?.detail ?? 'Not signed in.'} The handler did not run.`
@@ -20,7 +20,7 @@ export function explain (answer) {
   if (method === 'POST' && path === '/session') return 'Signed in: the session is in Redis, its token in a cookie that scripts cannot read.'
   if (method === 'DELETE' && path === '/session') return 'Signed out: the session has ended in all processes.'
   if (method === 'POST') return 'The user exists now, and can sign in.'
-  return explainCache(answer)
+  return explainCache(response)
 }
 
 function explainCache ({ cacheStatus, age = 0, path }) {

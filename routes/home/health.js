@@ -1,4 +1,4 @@
-import { ask, observe } from './ask.js'
+import { sendRequest, observe } from './request.js'
 import { clock, element, make, tell } from './element.js'
 
 const pollMs = 3000
@@ -13,10 +13,10 @@ export function startHealth () {
 }
 
 async function check () {
-  const { status, value } = await ask('GET', '/healthz/ready', { isQuiet: true })
+  const { status, value } = await sendRequest('GET', '/healthz/ready', { isQuiet: true })
   if (status === 0) return
   lostAt = undefined
-  if (value?.status === 'draining') return show('warned', 'Restarting', ['The service is shutting down.', 'Requests in progress finish; the next process answers those that follow.'])
+  if (value?.status === 'draining') return show('warned', 'Restarting', ['The service is shutting down.', 'Requests in progress finish; the next process serves those that follow.'])
   if (value?.redis !== 'degraded') return show('well', 'Redis ready')
   const sessions = value.reason?.holds === 'sessions'
   show('wrong', sessions ? 'Sessions unavailable' : 'Redis unavailable', [

@@ -8,7 +8,7 @@ const read = (name: string) => readFileSync(new URL(`./${name}`, import.meta.url
 const files: Readonly<Record<string, readonly [type: string, body: Buffer]>> = {
   'page.css': ['text/css', read('page.css')],
   'page.js': ['text/javascript', read('page.js')],
-  'ask.js': ['text/javascript', read('ask.js')],
+  'request.js': ['text/javascript', read('request.js')],
   'budget.js': ['text/javascript', read('budget.js')],
   'element.js': ['text/javascript', read('element.js')],
   'explain.js': ['text/javascript', read('explain.js')],

@@ -1,8 +1,8 @@
 /* global FormData, localStorage */
-import { ask } from './ask.js'
+import { sendRequest } from './request.js'
 import { countDown, element, seconds, tell } from './element.js'
 
-// The cookie is invisible to scripts: the name tells the next load that there may be a session to ask for.
+// The cookie is invisible to scripts: the name tells the next page load that a session may exist.
 const remembered = 'fastify-prism.user'
 let stopWaiting = () => {}
 
@@ -12,7 +12,7 @@ export async function startNotes (chosen) {
   element('sign-out').addEventListener('click', signOut)
   element('note').addEventListener('submit', (event) => write(event, chosen()))
   if (localStorage.getItem(remembered) === null) return
-  const { ok, status, value } = await ask('GET', '/session')
+  const { ok, status, value } = await sendRequest('GET', '/session')
   if (ok) showUser(value.name)
   else if (status === 401) forget('Your session has ended (401). Sign in again.')
   else fault(value?.detail ?? 'The service cannot be reached.')
@@ -38,8 +38,8 @@ async function signOut (event) {
 
 async function write (event, { id }) {
   event.preventDefault()
-  const answer = await send(event.submitter, 'PUT', `/cities/${id}/notes`, { text: element('text').value })
-  if (answer !== undefined) element('text').value = ''
+  const response = await send(event.submitter, 'PUT', `/cities/${id}/notes`, { text: element('text').value })
+  if (response !== undefined) element('text').value = ''
 }
 
 /** Sends a change and shows why it failed. Resolves to undefined if it did. */
@@ -47,12 +47,12 @@ async function send (button, method, path, body) {
   if (button.ariaDisabled === 'true') return undefined
   stopWaiting()
   button.ariaDisabled = 'true'
-  const answer = await ask(method, path, { body })
+  const response = await sendRequest(method, path, { body })
   button.ariaDisabled = 'false'
-  const { ok, status, value, retryAfter } = answer
+  const { ok, status, value, retryAfter } = response
   if (ok) {
     fault('')
-    return answer
+    return response
   }
   // A wrong password is 401 too, and ends no session.
   if (status === 401 && path !== '/session') forget('You are not signed in any more (401). Sign in again.')

@@ -1,5 +1,5 @@
 import { connect } from '/live.js'
-import { ask } from './ask.js'
+import { sendRequest } from './request.js'
 import { clock, element, make, milliseconds, tell } from './element.js'
 import { outcomeOf } from './explain.js'
 
@@ -48,11 +48,11 @@ function follow () {
 }
 
 async function read () {
-  const asked = city
-  const answer = await ask('GET', `/cities/${asked.id}`, { isAnonymous: true })
-  if (asked !== city) return
-  const { ok, status, value, age, ms } = answer
-  addStep(outcomeOf(answer), `GET /cities/${asked.id}: ${ok ? texts[outcomeOf(answer)] : status === 0 ? 'no response' : status}${age === undefined ? '' : `, age ${age} s`}, ${milliseconds(ms)}`)
+  const requested = city
+  const response = await sendRequest('GET', `/cities/${requested.id}`, { isAnonymous: true })
+  if (requested !== city) return
+  const { ok, status, value, age, ms } = response
+  addStep(outcomeOf(response), `GET /cities/${requested.id}: ${ok ? texts[outcomeOf(response)] : status === 0 ? 'no response' : status}${age === undefined ? '' : `, age ${age} s`}, ${milliseconds(ms)}`)
   if (ok) showNotes(value.notes)
 }
 

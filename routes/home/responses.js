@@ -1,4 +1,4 @@
-import { observe } from './ask.js'
+import { observe } from './request.js'
 import { element, make, milliseconds } from './element.js'
 import { explain, outcomeOf } from './explain.js'
 
@@ -9,10 +9,10 @@ const lines = []
 /** Lists each response, the newest first. A rejection that repeats the one before is counted in its line. */
 export function startResponses () {
   let last = { times: 0 }
-  observe((answer) => {
-    if (answer.isQuiet) return
-    const isRepeated = answer.status >= 400 && ['status', 'method', 'path'].every((name) => answer[name] === last[name])
-    last = { ...answer, times: isRepeated ? last.times + 1 : 1 }
+  observe((response) => {
+    if (response.isQuiet) return
+    const isRepeated = response.status >= 400 && ['status', 'method', 'path'].every((name) => response[name] === last[name])
+    last = { ...response, times: isRepeated ? last.times + 1 : 1 }
     if (isRepeated) lines.shift()
     lines.unshift(lineOf(last))
     lines.splice(shown)
@@ -20,8 +20,8 @@ export function startResponses () {
   })
 }
 
-function lineOf (answer) {
-  const { method, path, status, cacheStatus, age, ms, isAnonymous, times } = answer
+function lineOf (response) {
+  const { method, path, status, cacheStatus, age, ms, isAnonymous, times } = response
   const cell = (label, className, ...content) => {
     const made = make('td', { className }, ...content)
     made.dataset.label = label
@@ -34,7 +34,7 @@ function lineOf (answer) {
     cell('Cache-Status', '', cacheStatus === undefined ? none : make('code', { textContent: cacheStatus.replace(/^prism; */, '') })),
     cell('Age', 'number', age === undefined ? none : `${age} s`),
     cell('Latency', 'number', milliseconds(ms)),
-    cell('', 'why', explain(answer)))
-  line.dataset.outcome = outcomeOf(answer)
+    cell('', 'why', explain(response)))
+  line.dataset.outcome = outcomeOf(response)
   return line
 }

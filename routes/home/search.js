@@ -1,4 +1,4 @@
-import { ask } from './ask.js'
+import { sendRequest } from './request.js'
 import { count, countDown, country, element, make, seconds, tell } from './element.js'
 
 const pauseMs = 150
@@ -39,10 +39,10 @@ async function search (choose) {
   const q = element('q').value.trim()
   if (q === '') return showCities([], hint)
   element('cities').ariaBusy = 'true'
-  const answer = await ask('GET', `/cities?q=${encodeURIComponent(q)}&limit=${limit}`, { signal: request.signal })
-  if (answer === undefined) return // a later search has replaced it
+  const response = await sendRequest('GET', `/cities?q=${encodeURIComponent(q)}&limit=${limit}`, { signal: request.signal })
+  if (response === undefined) return // a later search has replaced it
   element('cities').ariaBusy = 'false'
-  const { ok, status, value, retryAfter } = answer
+  const { ok, status, value, retryAfter } = response
   if (ok) return showCities(value.cities.map((city) => itemOf(city, choose)), value.cities.length === 0 ? `No city begins with “${q}”.` : value.cities.length === limit ? `The ${limit} largest:` : `${value.cities.length} found:`)
   if (status !== 429 && status !== 503) return showCities([], value?.detail ?? 'The service cannot be reached.', true)
   stopWaiting = countDown(retryAfter ?? 1, (left) => showCities([], `${status === 429 ? 'Your quota is used up (429)' : 'Temporarily unavailable (503)'}: the search goes on in ${seconds(left)}.`, true), () => search(choose))
@@ -65,7 +65,7 @@ function itemOf (city, choose) {
 async function surprise (choose) {
   const button = element('random')
   if (button.ariaDisabled === 'true') return
-  const { ok, status, value, retryAfter = 1 } = await ask('GET', '/cities/random')
+  const { ok, status, value, retryAfter = 1 } = await sendRequest('GET', '/cities/random')
   if (ok) {
     element('q').value = ''
     showCities([itemOf(value, choose)], 'One of the thousand largest:')

@@ -247,7 +247,7 @@ export const rules: readonly Rule[] = [
     name: 'PrismResponsesSlow',
     severity: 'warning',
     of: 'process',
-    signal: 'answerP99Seconds',
+    signal: 'responseP99Seconds',
     above: 1,
     clear: 0.8,
     forSeconds: 300,

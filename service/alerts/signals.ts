@@ -80,7 +80,7 @@ export const signals = {
     promql: `((sum without (method, route, status, cache) (rate(prism_http_requests_total{status=~"5.."}[$window])) or 0 * sum without (method, route, status, cache) (rate(prism_http_requests_total[$window]))) / (sum without (method, route, status, cache) (rate(prism_http_requests_total[$window])) > ${enoughASecond}))`,
     read: failedShare
   },
-  answerP99Seconds: {
+  responseP99Seconds: {
     promql: `(histogram_quantile(0.99, sum without (method, route) (rate(prism_http_request_duration_seconds_bucket[$window]))) and sum without (method, route) (rate(prism_http_request_duration_seconds_count[$window])) > ${enoughASecond})`,
     read: (history, seconds) => p99(history, seconds, 'durations')
   }

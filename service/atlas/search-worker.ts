@@ -4,13 +4,13 @@ import { Cities } from './cities.ts'
 import type { CitySearch, FoundCity } from './cities.ts'
 
 /** The thread's reply. */
-export type Answer = { readonly cities: FoundCity[] } | { readonly failure: string }
+export type SearchResult = { readonly cities: FoundCity[] } | { readonly failure: string }
 
 const cities = new Cities(new DatabaseSync(String(workerData), { readOnly: true, timeout: 2000 }))
 
-parentPort?.on('message', (search: CitySearch) => parentPort?.postMessage(answerTo(search)))
+parentPort?.on('message', (search: CitySearch) => parentPort?.postMessage(resultOf(search)))
 
-function answerTo (search: CitySearch): Answer {
+function resultOf (search: CitySearch): SearchResult {
   try {
     return { cities: cities.search(search) }
   } catch (error) {

@@ -2,7 +2,7 @@ import { Worker } from 'node:worker_threads'
 import { SearchesFullError } from '../errors.ts'
 import type { CitySearch, FoundCity } from './cities.ts'
 import { readPlace } from './place.ts'
-import type { Answer } from './search-worker.ts'
+import type { SearchResult } from './search-worker.ts'
 import { WorkQueue } from './work-queue.ts'
 
 /**
@@ -38,7 +38,7 @@ export class CitySearches {
         worker.off('message', heard).off('error', failed).off('exit', ended)
         take()
       }
-      const heard = (answer: Answer) => settle(() => 'cities' in answer ? resolve(answer.cities) : reject(new Error(answer.failure)))
+      const heard = (result: SearchResult) => settle(() => 'cities' in result ? resolve(result.cities) : reject(new Error(result.failure)))
       const failed = (error: Error) => settle(() => reject(error))
       const ended = () => settle(() => reject(new Error('The thread of city searches has ended')))
       worker.on('message', heard).on('error', failed).on('exit', ended)

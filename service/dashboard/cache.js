@@ -48,8 +48,8 @@ element('look').addEventListener('submit', (event) => {
   event.preventDefault()
   const url = element('url').value
   confirm(`Show the stored response of ${url}? Its fields can contain data of a client; the access is logged.`, { accept: 'Show', decline: 'Cancel', isDangerous: false }, async () => {
-    const answer = await post('/ops/entry', { url })
-    const view = answer.ok ? await answer.json() : undefined
+    const response = await post('/ops/entry', { url })
+    const view = response.ok ? await response.json() : undefined
     element('looked').textContent = view === undefined ? `The lookup failed: ${over}` : says[view.found] ?? `Stored under ${view.route}.`
     element('entry').hidden = view?.fields === undefined
     if (view?.fields !== undefined) showEntry(view)

@@ -13,7 +13,7 @@ const malformed = 'HPE_INVALID_CONSTANT'
  *
  * @returns the document that was sent; undefined if the socket cannot be written
  */
-export function answerClientError (error: Error & { code?: string }, socket: Socket): Problem | undefined {
+export function sendClientError (error: Error & { code?: string }, socket: Socket): Problem | undefined {
   if (error.code === 'ECONNRESET' || !socket.writable || isResponding(socket)) {
     socket.destroy()
     return undefined

@@ -262,7 +262,7 @@ export class Memoizer {
   }
 }
 
-/** Asks the lock script to compare the fence too, unless the lookup has read it: a holder from before a `delete` is not waited for. */
+/** Makes the lock script compare the fence too, unless the lookup has read it: a holder from before a `delete` is not waited for. */
 function fencedRequest (lookup: Lookup<MemoRecord>, { fence }: MemoKey): AcquireRequest {
   const request = acquireRequestOf(lookup)
   return lookup.tags.includes(fence) ? request : { ...request, tagsWithoutVersion: [...request.tagsWithoutVersion, fence] }

@@ -94,7 +94,7 @@ function fail (error: unknown, output: Output): number {
 }
 
 function help (name: string, commands: Readonly<Record<string, Command>>, program: string, output: Output): number {
-  const isAsked = ['', 'help', '--help', '-h', '--json'].includes(name)
+  const isHelp = ['', 'help', '--help', '-h', '--json'].includes(name)
   const all = Object.values(commands)
   const width = Math.max(...all.map(({ usage }) => usage.length))
   const lines = [
@@ -111,9 +111,9 @@ function help (name: string, commands: Readonly<Record<string, Command>>, progra
     '',
     exitCodes
   ]
-  if (isAsked) output.tell({ commands: all.map(({ usage, summary }) => ({ usage, summary })), exitCodes }, lines)
+  if (isHelp) output.tell({ commands: all.map(({ usage, summary }) => ({ usage, summary })), exitCodes }, lines)
   else output.complain(`Unknown command ${name}.`, lines)
-  return isAsked ? 0 : 2
+  return isHelp ? 0 : 2
 }
 
 const exitCodes = 'Exit code: 0 success, 1 a failure or a problem that was found, 2 invalid arguments or no address of Redis.'

@@ -53,7 +53,7 @@ export class TopicSubscription implements Subscription {
   #topic: SubscribedTopic
   #handler: SubscriptionHandler
   #hasCaughtUp = false
-  /** created when it is first asked for */
+  /** created when it is first used */
   #ready: PromiseWithResolvers<string> | undefined
 
   constructor (topic: SubscribedTopic, handler: SubscriptionHandler, from: string | undefined) {

@@ -19,7 +19,7 @@ export interface Connection {
   readonly socket: TrackedSocket
   readonly policy: ConnectionPolicy
   /** Pending requests; 0 if none is queued behind another one. */
-  unanswered: number
+  pendingRequests: number
   isClosed: boolean
   /** bytes that the kernel had taken at the last check */
   sentBytes: number
@@ -37,9 +37,9 @@ type TrackedSocket = Socket & {
 }
 
 /** RFC 9112 section 9.3.2 allows pipelining, without a limit. */
-const maxUnanswered = 64
+const maxPending = 64
 /** In all pipelining connections together: a queued request takes 5 to 10 kB. */
-const maxUnansweredInProcess = 4096
+const maxPendingInProcess = 4096
 /** Lower than the limit: otherwise each further request would compare all connections. */
 const shedTo = 3072
 const checkEveryMs = 1000
@@ -55,7 +55,7 @@ const stopParser = () => 2
  */
 class ConnectionLimits {
   readonly #connections = new Set<Connection>()
-  #unanswered = 0
+  #pendingRequests = 0
   #stopChecks: (() => void) | undefined
 
   /** The connection of a request; undefined for HTTP/2, which has flow control and a limit of streams, and for injected requests. */
@@ -66,7 +66,7 @@ class ConnectionLimits {
 
   #track (socket: TrackedSocket, policy: ConnectionPolicy): Connection | undefined {
     if (!(socket instanceof Duplex)) return undefined
-    const connection: Connection = { socket, policy, unanswered: 0, isClosed: false, sentBytes: -1, stalledMs: 0 }
+    const connection: Connection = { socket, policy, pendingRequests: 0, isClosed: false, sentBytes: -1, stalledMs: 0 }
     socket[tracked] = connection
     this.#connections.add(connection)
     socket.on('close', onSocketClose)
@@ -77,22 +77,22 @@ class ConnectionLimits {
   /** Counts a request that is queued behind another one. May close its connection. */
   enqueue (connection: Connection, response: ServerResponse): void {
     const { _httpMessage: first } = connection.socket
-    if (connection.unanswered === 0 && first != null) this.#count(connection, first)
+    if (connection.pendingRequests === 0 && first != null) this.#count(connection, first)
     this.#count(connection, response)
-    if (connection.unanswered > maxUnanswered) this.#close(connection, 'pipelined')
+    if (connection.pendingRequests > maxPending) this.#close(connection, 'pipelined')
   }
 
   #count (connection: Connection, response: ServerResponse): void {
-    connection.unanswered += 1
-    this.#unanswered += 1
+    connection.pendingRequests += 1
+    this.#pendingRequests += 1
     response.once('finish', onFinish)
   }
 
   /** A response of this connection was sent. */
   dequeue (connection: Connection): void {
     if (connection.isClosed) return
-    connection.unanswered -= 1
-    this.#unanswered -= 1
+    connection.pendingRequests -= 1
+    this.#pendingRequests -= 1
   }
 
   /**
@@ -101,10 +101,10 @@ class ConnectionLimits {
    * Called before a queued request runs, when all chunks of this event-loop turn are parsed.
    */
   shed (): void {
-    if (this.#unanswered <= maxUnansweredInProcess) return
-    const pipelining = [...this.#connections].filter(({ unanswered }) => unanswered > 0)
-    for (const connection of pipelining.sort((one, other) => other.unanswered - one.unanswered)) {
-      if (this.#unanswered <= shedTo) return
+    if (this.#pendingRequests <= maxPendingInProcess) return
+    const pipelining = [...this.#connections].filter(({ pendingRequests }) => pendingRequests > 0)
+    for (const connection of pipelining.sort((one, other) => other.pendingRequests - one.pendingRequests)) {
+      if (this.#pendingRequests <= shedTo) return
       this.#close(connection, 'overloaded')
     }
   }
@@ -122,8 +122,8 @@ class ConnectionLimits {
   forget (connection: Connection): void {
     connection.isClosed = true
     this.#connections.delete(connection)
-    this.#unanswered -= connection.unanswered
-    connection.unanswered = 0
+    this.#pendingRequests -= connection.pendingRequests
+    connection.pendingRequests = 0
   }
 
   #check (): void {

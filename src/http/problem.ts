@@ -45,7 +45,7 @@ export const problemType = 'application/problem+json'
 /** Errors of Fastify and Node by their code, and what is sent to clients for them. */
 export const foreignErrors: Readonly<Record<string, Meaning>> = Object.freeze({
   FST_ERR_VALIDATION: { code: 'PRISM_ERR_VALIDATION', status: 400, detail: 'The input does not have the form that this route takes.' },
-  FST_ERR_NOT_FOUND: { code: 'PRISM_ERR_NOT_FOUND', status: 404, detail: 'Nothing answers this path.' },
+  FST_ERR_NOT_FOUND: { code: 'PRISM_ERR_NOT_FOUND', status: 404, detail: 'No route has this path.' },
   FST_ERR_BAD_URL: { code: 'PRISM_ERR_URL', status: 400, detail: 'The path cannot be decoded.' },
   FST_ERR_MAX_PARAM_LENGTH: { code: 'PRISM_ERR_URL_TOO_LONG', status: 414, detail: 'A part of the path is too long.' },
   FST_ERR_CTP_BODY_TOO_LARGE: { code: 'PRISM_ERR_BODY_TOO_LARGE', status: 413, detail: 'The body is larger than this route takes.' },
@@ -53,7 +53,7 @@ export const foreignErrors: Readonly<Record<string, Meaning>> = Object.freeze({
   FST_ERR_CTP_INVALID_CONTENT_LENGTH: { code: 'PRISM_ERR_BODY_LENGTH', status: 400, detail: 'The body is not as long as Content-Length says.' },
   FST_ERR_CTP_EMPTY_JSON_BODY: { code: 'PRISM_ERR_JSON', status: 400, detail: 'The body is empty, but said to be JSON.' },
   FST_ERR_CTP_INVALID_JSON_BODY: { code: 'PRISM_ERR_JSON', status: 400, detail: 'The body is not JSON.' },
-  FST_ERR_HANDLER_TIMEOUT: { code: 'PRISM_ERR_TIMEOUT', status: 503, detail: 'The answer took too long.' },
+  FST_ERR_HANDLER_TIMEOUT: { code: 'PRISM_ERR_TIMEOUT', status: 503, detail: 'The response took too long.' },
   ERR_HTTP_REQUEST_TIMEOUT: { code: 'PRISM_ERR_REQUEST_TIMEOUT', status: 408, detail: 'The request took too long to arrive.' },
   HPE_HEADER_OVERFLOW: { code: 'PRISM_ERR_FIELDS_TOO_LARGE', status: 431, detail: 'The header fields are larger than 16 KiB together.' },
   HPE_CHUNK_EXTENSIONS_OVERFLOW: { code: 'PRISM_ERR_BODY_TOO_LARGE', status: 413, detail: 'The extensions of a chunk are too large.' }
@@ -62,8 +62,8 @@ export const foreignErrors: Readonly<Record<string, Meaning>> = Object.freeze({
 /** Problems for errors without a known code. */
 export const plainErrors = Object.freeze({
   malformed: { code: 'PRISM_ERR_MALFORMED', status: 400, detail: 'The request is not HTTP that can be read.' },
-  request: { code: 'PRISM_ERR_REQUEST', status: 400, detail: 'The request cannot be answered.' },
-  unavailable: { code: 'PRISM_ERR_UNAVAILABLE', status: 503, detail: 'This cannot be answered now; try again later.' },
+  request: { code: 'PRISM_ERR_REQUEST', status: 400, detail: 'The request is invalid.' },
+  unavailable: { code: 'PRISM_ERR_UNAVAILABLE', status: 503, detail: 'This is not available now; try again later.' },
   internal: { code: 'PRISM_ERR_INTERNAL', status: 500, detail: 'Something went wrong here; the log has this request under its id.' }
 }) satisfies Readonly<Record<string, Meaning>>
 

@@ -18,7 +18,7 @@ export function isUpgrade ({ upgrade, headers }: { readonly upgrade?: boolean | 
 }
 
 /**
- * Whether a request asks for a WebSocket (RFC 6455 section 4.2.1), whether or not the server upgrades it.
+ * Whether a request is an upgrade to a WebSocket (RFC 6455 section 4.2.1), whether or not the server upgrades it.
  * Other protocols in `Upgrade`, such as `h2c`, cannot be named by a page.
  */
 export function wantsWebSocket (upgrade: string | undefined): boolean {

@@ -46,7 +46,7 @@ interface EarlyRoute {
 }
 
 /**
- * Whether a route loses nothing where it is declared before the stack: one that answers preflights alone, a WebSocket, or a hidden one with safe methods, as
+ * Whether a route loses nothing where it is declared before the stack: one for preflights alone, a WebSocket, or a hidden one with safe methods, as
  * @fastify/static and @fastify/swagger-ui declare them. They are not cached, and inherit no defaults; neither is expected of them.
  */
 export function losesNothing ({ options }: Pick<DeclaredRoute, 'options'>): boolean {

@@ -54,10 +54,10 @@ await assertNeighbour({
     'each user has a quota, whatever the address, and a request counts once': async ({ t, client }) => {
       const [ada, bob] = [await bearer(client, 'ada'), await bearer(client, 'bob')]
       for (const path of ['/on-request', '/pre-validation', '/pre-handler', '/cached']) {
-        const answers = []
-        for (const init of [ada, ada, ada, ada, bob]) answers.push(await client.get(path, init))
-        t.same(answers.map(({ status }) => status), [200, 200, 200, 429, 200], path)
-        t.same(answers.map(({ headers }) => /"token";r=(\d+)/.exec(headers.get('ratelimit') ?? '')?.[1]), ['2', '1', '0', '0', '2'], path)
+        const responses = []
+        for (const init of [ada, ada, ada, ada, bob]) responses.push(await client.get(path, init))
+        t.same(responses.map(({ status }) => status), [200, 200, 200, 429, 200], path)
+        t.same(responses.map(({ headers }) => /"token";r=(\d+)/.exec(headers.get('ratelimit') ?? '')?.[1]), ['2', '1', '0', '0', '2'], path)
       }
       t.equal((await client.hit('/cached', bob)).body.name, 'bob', 'a hit counts too')
       t.equal((await client.get('/cached', ada)).status, 429, 'a stored response does not evade the quota')
@@ -82,7 +82,7 @@ await assertNeighbour({
     guarded(app)
   },
   features: {
-    'a cached route asks for a key on each request': async ({ t, client }) => {
+    'a cached route requires a key on each request': async ({ t, client }) => {
       const key = { headers: { authorization: 'Bearer a key' } }
       for (const path of ['/any', '/both']) {
         await client.get(path, key)

@@ -31,20 +31,20 @@ t.test('a page of another origin uses the API: cookies, refusals, preflights, li
   await page.goto(origin)
 
   const seen = await page.evaluate(async (api) => {
-    const ask = async (path: string, method = 'GET') => {
+    const sendRequest = async (path: string, method = 'GET') => {
       const response = await fetch(api + path, { method, credentials: 'include' })
       return { status: response.status, body: await response.json() as { user?: string }, cache: response.headers.get('cache-status') }
     }
     const statuses = []
-    for (let i = 0; i < 4; i++) statuses.push((await ask('/few')).status)
+    for (let i = 0; i < 4; i++) statuses.push((await sendRequest('/few')).status)
     return {
-      anonymous: (await ask('/members')).status,
-      signedIn: (await ask('/sign-in/ada', 'POST')).status,
-      put: (await ask('/note/kept', 'PUT')).status,
-      note: (await ask('/note')).body,
-      mine: (await ask('/mine')).body.user,
+      anonymous: (await sendRequest('/members')).status,
+      signedIn: (await sendRequest('/sign-in/ada', 'POST')).status,
+      put: (await sendRequest('/note/kept', 'PUT')).status,
+      note: (await sendRequest('/note')).body,
+      mine: (await sendRequest('/mine')).body.user,
       statuses,
-      pages: [await ask('/page/browser'), await ask('/page/browser')]
+      pages: [await sendRequest('/page/browser'), await sendRequest('/page/browser')]
     }
   }, url)
   t.match(seen, { anonymous: 401, signedIn: 200, put: 200, note: { note: 'kept' }, mine: 'ada', statuses: [200, 200, 200, 429] })

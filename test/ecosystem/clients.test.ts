@@ -101,9 +101,9 @@ t.test('EventSource and ws: an event of the bus reaches both, and only their own
       const { type, event } = JSON.parse(String(frame))
       if (type === 'event') seen.push(`socket ${index} ${event.data}`)
     })
-    const answer = once(socket, 'message')
+    const response = once(socket, 'message')
     socket.send(JSON.stringify({ type: 'subscribe', topic: 'user:ada' }))
-    t.equal(JSON.parse(String((await answer)[0])).type, index === 0 ? 'subscribed' : 'error')
+    t.equal(JSON.parse(String((await response)[0])).type, index === 0 ? 'subscribed' : 'error')
   }
   await until(() => app.live.counts.stream === 1, { what: 'the stream is open' })
 

@@ -4,14 +4,14 @@ import { Client } from './support/client.ts'
 import { assertNeighbour } from './support/neighbour.ts'
 
 function routes (app: FastifyInstance): void {
-  let visitors = 0
+  let guests = 0
   app.get('/theme', { config: { cache: { ttl: '5m' } } }, async ({ cookies }) => ({ theme: cookies.theme ?? 'light' }))
-  app.get('/visitor', { config: { cache: { ttl: '5m' } } }, async (_request, reply) => {
-    const visitor = String(++visitors)
-    reply.setCookie('visitor', visitor, { signed: true, path: '/' })
-    return { visitor }
+  app.get('/guest', { config: { cache: { ttl: '5m' } } }, async (_request, reply) => {
+    const guest = String(++guests)
+    reply.setCookie('guest', guest, { signed: true, path: '/' })
+    return { guest }
   })
-  app.get('/whoami', async (request) => request.unsignCookie(request.cookies.visitor ?? ''))
+  app.get('/whoami', async (request) => request.unsignCookie(request.cookies.guest ?? ''))
 }
 
 for (const order of ['before', 'after'] as const) {
@@ -30,8 +30,8 @@ for (const order of ['before', 'after'] as const) {
       },
       'a response that sets a cookie is not shared, and signed cookies are verified': async ({ t, url }) => {
         const [one, other] = [new Client({ url }), new Client({ url })]
-        const visitors = [await one.get('/visitor'), await other.get('/visitor')]
-        t.same(visitors.map(({ body }) => body.visitor), ['1', '2'])
+        const guests = [await one.get('/guest'), await other.get('/guest')]
+        t.same(guests.map(({ body }) => body.guest), ['1', '2'])
         t.match((await other.get('/whoami')).body, { valid: true, value: '2' })
       }
     }

@@ -10,7 +10,7 @@ await assertNeighbour({
   headers: { origin },
   missing: ({ headers }) => headers.get('access-control-allow-origin') === origin ? undefined : 'Access-Control-Allow-Origin',
   features: {
-    'preflights are answered and not counted': async ({ t, client }) => {
+    'preflights succeed, and are not counted': async ({ t, client }) => {
       const remaining = async () => Number(/"default";r=(\d+)/.exec((await client.get('/note')).headers.get('ratelimit') ?? '')?.[1])
       const before = await remaining()
       const preflight = await client.get('/members', { method: 'OPTIONS', headers: { 'access-control-request-method': 'PUT' } })

@@ -12,10 +12,10 @@ function forms (app: FastifyInstance): void {
 
 async function assertTokens ({ t, client, url }: Context): Promise<void> {
   const ada = await signedIn(url, 'ada')
-  for (const visitor of [client, ada]) {
-    const { body: { token } } = await visitor.get('/form')
-    t.equal((await visitor.post('/transfer', { headers: { 'csrf-token': token } })).status, 200)
-    t.equal((await visitor.post('/transfer')).status, 403)
+  for (const caller of [client, ada]) {
+    const { body: { token } } = await caller.get('/form')
+    t.equal((await caller.post('/transfer', { headers: { 'csrf-token': token } })).status, 200)
+    t.equal((await caller.post('/transfer')).status, 403)
     t.equal((await new Client({ url }).post('/transfer', { headers: { 'csrf-token': token } })).status, 403, 'the token of another client')
   }
   t.not((await client.get('/form')).body.token, (await ada.get('/form')).body.token)
@@ -32,10 +32,10 @@ for (const [sessionPlugin, order] of [['@fastify/secure-session', 'after the sta
     },
     features: {
       'a token is valid for its client, and no form is shared': assertTokens,
-      'first forms of one user at once are all answered': async ({ t, url }) => {
+      'first forms of one user at once all succeed': async ({ t, url }) => {
         const ada = await signedIn(url, 'ada')
-        const answers = await Promise.all([1, 2, 3].map(() => ada.get('/form')))
-        t.same(answers.map(({ status }) => status), [200, 200, 200])
+        const responses = await Promise.all([1, 2, 3].map(() => ada.get('/form')))
+        t.same(responses.map(({ status }) => status), [200, 200, 200])
       }
     }
   })

@@ -5,7 +5,7 @@ await assertNeighbour({
   packages: ['@fastify/etag'],
   after: (app) => app.register(etag),
   features: {
-    'conditional requests are answered with 304, whether the response is stored or not': async ({ t, client }) => {
+    'conditional requests receive 304, whether the response is stored or not': async ({ t, client }) => {
       for (const path of ['/note', '/page/etag']) {
         const { headers } = await client.get(path)
         const tag = headers.get('etag') ?? ''

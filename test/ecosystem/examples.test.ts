@@ -18,7 +18,7 @@ const examples: Record<string, (t: Test, folder: string) => Promise<void>> = {
   minimal: async (t, folder) => {
     const client = new Client({ url: await startExample(t, folder) })
     const { body } = await client.get('/time')
-    t.same((await until(async () => { const answer = await client.get('/time'); return answer.isHit && answer }, { what: 'a hit' })).body, body)
+    t.same((await until(async () => { const response = await client.get('/time'); return response.isHit && response }, { what: 'a hit' })).body, body)
     t.equal((await client.get('/account')).status, 401)
     await client.post('/sign-in/ada')
     t.same((await client.get('/account')).body, { user: 'ada' })
@@ -40,12 +40,12 @@ const examples: Record<string, (t: Test, folder: string) => Promise<void>> = {
 
   graphql: async (t, folder) => {
     const client = new Client({ url: await startExample(t, folder) })
-    const ask = (query: string) => `/graphql?query=${encodeURIComponent(query)}`
-    const paris = ask('{ city(id: 1) { name } }')
+    const urlOf = (query: string) => `/graphql?query=${encodeURIComponent(query)}`
+    const paris = urlOf('{ city(id: 1) { name } }')
     t.same((await client.get(paris)).body, { data: { city: { name: 'Paris' } } })
     await client.hit(paris)
-    await client.get(ask('{ city(id: 1) { id } }'))
-    t.same((await client.get(ask('{ loads }'))).body, { data: { loads: 1 } }, 'one load for two queries')
+    await client.get(urlOf('{ city(id: 1) { id } }'))
+    t.same((await client.get(urlOf('{ loads }'))).body, { data: { loads: 1 } }, 'one load for two queries')
     const renamed = await client.post('/graphql', { headers: json, body: JSON.stringify({ query: 'mutation { rename(id: 1, name: "Lutetia") { name } }' }) })
     t.same(renamed.body, { data: { rename: { name: 'Lutetia' } } })
     t.same((await client.get(paris)).body, { data: { city: { name: 'Lutetia' } } })
@@ -105,10 +105,10 @@ const examples: Record<string, (t: Test, folder: string) => Promise<void>> = {
 
   'from-fastify-rate-limit': async (t, folder) => {
     const client = new Client({ url: await startExample(t, folder) })
-    const answers = []
-    for (let i = 0; i < 4; i++) answers.push(await client.get('/search'))
-    t.same(answers.map(({ status }) => status), [200, 200, 200, 429])
-    t.equal(answers[0]?.headers.get('x-ratelimit-limit'), '3')
+    const responses = []
+    for (let i = 0; i < 4; i++) responses.push(await client.get('/search'))
+    t.same(responses.map(({ status }) => status), [200, 200, 200, 429])
+    t.equal(responses[0]?.headers.get('x-ratelimit-limit'), '3')
     const { body } = await client.get('/cities')
     t.same((await client.hit('/cities')).body, body)
   }

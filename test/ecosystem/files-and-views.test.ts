@@ -22,7 +22,7 @@ await assertNeighbour({
     })
   },
   features: {
-    'files, ranges and conditions are answered with and without a cache': async ({ t, client }) => {
+    'files, ranges and conditions work with and without a cache': async ({ t, client }) => {
       for (const path of ['/public/a.txt', '/cached/a.txt', '/sent']) {
         const whole = await client.get(path)
         t.same([whole.status, whole.text], [200, text], path)

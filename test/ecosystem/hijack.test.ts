@@ -26,8 +26,8 @@ await assertNeighbour({
       for (const cookie of ['a=1', 'a=2']) t.equal((await client.get('/hono/user', { headers: { cookie } })).text, cookie)
     },
     'concurrent requests do not wait for each other': async ({ t, client }) => {
-      const answers = await Promise.all(Array.from({ length: 20 }, () => client.get('/hono/feed', { signal: AbortSignal.timeout(4_000) })))
-      t.ok(answers.every(({ text }) => text.includes('data: first')))
+      const responses = await Promise.all(Array.from({ length: 20 }, () => client.get('/hono/feed', { signal: AbortSignal.timeout(4_000) })))
+      t.ok(responses.every(({ text }) => text.includes('data: first')))
     }
   }
 })

@@ -21,15 +21,15 @@ async function startProduct (t: Test, flags: readonly string[]): Promise<string>
   return url
 }
 
-/** Signed-in users ask for URLs whose popularity is Zipf's; the same requests for each app. @returns the share of requests for which no handler ran */
+/** Signed-in users request URLs whose popularity is Zipf's; the same requests for each app. @returns the share of requests for which no handler ran */
 async function hitRateOf (url: string): Promise<number> {
   const clients = await Promise.all(Array.from({ length: users }, (_, user) => signedIn(url, `user-${user}`)))
   const runs = new Set<number>()
   const next = Array.from({ length: requests }, (_, index) => index).values()
   await Promise.all(Array.from({ length: width }, async () => {
     for (const index of next) {
-      const answer = await (clients[index % users] as Client).get(`/items/${zipf(random(index))}`)
-      runs.add(answer.body.run)
+      const response = await (clients[index % users] as Client).get(`/items/${zipf(random(index))}`)
+      runs.add(response.body.run)
     }
   }))
   return 1 - runs.size / requests

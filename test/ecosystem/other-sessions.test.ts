@@ -38,7 +38,7 @@ for (const [name, register] of Object.entries(plugins)) {
         const [ada, bob] = [new Client({ url }), new Client({ url })]
         await ada.post('/enter/ada')
         await bob.post('/enter/bob')
-        for (const [visitor, user] of [[ada, 'ada'], [bob, 'bob'], [client, 'guest']] as const) t.equal((await visitor.get('/greeting')).body.user, user)
+        for (const [caller, user] of [[ada, 'ada'], [bob, 'bob'], [client, 'guest']] as const) t.equal((await caller.get('/greeting')).body.user, user)
         await client.get('/page')
         t.same((await client.hit('/page')).body, { run: 1 })
       }

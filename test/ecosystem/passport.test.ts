@@ -50,7 +50,7 @@ await assertNeighbour({
       t.equal((await bob.post('/login?name=bob')).status, 200)
       t.equal((await client.post('/login')).status, 401)
       for (const path of ['/user', '/user-cached']) {
-        for (const [visitor, user] of [[ada, 'ada'], [ada, 'ada'], [bob, 'bob'], [client, null]] as const) t.same((await visitor.get(path)).body, { user }, path)
+        for (const [caller, user] of [[ada, 'ada'], [ada, 'ada'], [bob, 'bob'], [client, null]] as const) t.same((await caller.get(path)).body, { user }, path)
       }
       const refused = await ada.post('/logout')
       t.same([refused.status, refused.body.code], [500, 'PRISM_ERR_SESSION_VALUE'], 'logOut() is refused, not ignored')
@@ -58,7 +58,7 @@ await assertNeighbour({
       t.same((await ada.get('/user')).body, { user: null })
     }
   },
-  exceptions: [{ what: '`request.logOut()`', why: 'it sets a session key to `undefined`, which answers 500 with PRISM_ERR_SESSION_VALUE; call `request.session.delete(\'passport\')` or `signOut()`, or register `sessionAdapter`' }]
+  exceptions: [{ what: '`request.logOut()`', why: 'it sets a session key to `undefined`, which causes a 500 with PRISM_ERR_SESSION_VALUE; call `request.session.delete(\'passport\')` or `signOut()`, or register `sessionAdapter`' }]
 })
 
 await assertNeighbour({
@@ -72,7 +72,7 @@ await assertNeighbour({
       t.same((await client.get('/user')).body, { user: null })
     }
   },
-  exceptions: [{ what: 'a login', why: 'it asks the session for `regenerate` or `data`, which ours does not have, and answers 500; register `sessionAdapter`, or use `clearSessionOnLogin: false` and `session.rotate()` after the login' }]
+  exceptions: [{ what: 'a login', why: 'it uses `regenerate` or `data` of the session, which ours does not have, and causes a 500; register `sessionAdapter`, or use `clearSessionOnLogin: false` and `session.rotate()` after the login' }]
 })
 
 const adapted = parts({})
@@ -112,7 +112,7 @@ await assertNeighbour({
       t.not(ada.cookie, cookie, 'the login has another session ID')
       t.same((await client.get('/session', { headers: { cookie } })).body, { theme: null, keys: [], hasUser: false }, 'the old one has ended')
       for (const path of ['/user', '/user-cached']) {
-        for (const [visitor, user] of [[ada, 'ada'], [ada, 'ada'], [bob, 'bob'], [client, null]] as const) t.same((await visitor.get(path)).body, { user }, path)
+        for (const [caller, user] of [[ada, 'ada'], [ada, 'ada'], [bob, 'bob'], [client, null]] as const) t.same((await caller.get(path)).body, { user }, path)
       }
       const before = ada.cookie
       t.equal((await ada.post('/logout')).status, 200)

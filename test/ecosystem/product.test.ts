@@ -25,15 +25,15 @@ await assertNeighbour({
       await app.cache.purge('items')
       t.not((await client.get('/items/1')).body.run, item.body.run)
     },
-    'preflights are answered and sockets have the session of their user': async ({ t, app, client, url }) => {
+    'preflights succeed, and sockets have the session of their user': async ({ t, app, client, url }) => {
       const preflight = await client.get('/members', { method: 'OPTIONS', headers: { 'access-control-request-method': 'PUT' } })
       t.equal(preflight.status, 204)
       const ada = await signedIn(url, 'ada', { origin })
       const socket = new WebSocket(`${url.replace('http', 'ws')}/echo`, { headers: { cookie: ada.cookie, origin } })
       await once(socket, 'open')
-      const answer = once(socket, 'message')
+      const response = once(socket, 'message')
       socket.send('hello')
-      t.equal(String((await answer)[0]), 'ada: hello')
+      t.equal(String((await response)[0]), 'ada: hello')
       const end = once(socket, 'close')
       await closed(app)
       await end

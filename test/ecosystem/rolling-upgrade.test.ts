@@ -32,7 +32,7 @@ async function start (t: Test, entry: string, redisUrl: string): Promise<Release
   }
 }
 
-/** Clients that ask any of the running processes, and what they find wrong. */
+/** Clients that send requests to any of the running processes, and what they find wrong. */
 class Load {
   readonly processes: Release[] = []
   readonly faults: string[] = []
@@ -51,21 +51,21 @@ class Load {
   }
 
   /** Another process for each request, so that what one release writes the other reads. */
-  async ask (client: Client, path: string, method: 'GET' | 'PUT' | 'POST' = 'GET') {
+  async sendRequest (client: Client, path: string, method: 'GET' | 'PUT' | 'POST' = 'GET') {
     const { url = '' } = this.processes[this.requests++ % this.processes.length] ?? {}
-    const answer = await client.at(url).get(path, { method })
-    if (answer.isHit) this.hits++
-    if (answer.status !== 200 && answer.status !== 429) this.faults.push(`${method} ${path}: ${answer.status} ${answer.text}`)
-    return answer
+    const response = await client.at(url).get(path, { method })
+    if (response.isHit) this.hits++
+    if (response.status !== 200 && response.status !== 429) this.faults.push(`${method} ${path}: ${response.status} ${response.text}`)
+    return response
   }
 
-  /** One signed-in visitor: what it has saved it finds again, whichever process it asks. */
-  async visit (name: string): Promise<void> {
+  /** One signed-in user: what it has saved it reads again, whichever process it uses. */
+  async runUser (name: string): Promise<void> {
     const client = new Client({ url: '' })
-    await this.ask(client, `/sign-in/${name}`, 'POST')
+    await this.sendRequest(client, `/sign-in/${name}`, 'POST')
     for (let round = 0; !this.#isOver; round++) {
-      await this.ask(client, `/note/${name}-${round}`, 'PUT')
-      const { body } = await this.ask(client, '/note')
+      await this.sendRequest(client, `/note/${name}-${round}`, 'PUT')
+      const { body } = await this.sendRequest(client, '/note')
       if (body?.user !== name || body?.note !== `${name}-${round}`) this.faults.push(`the session of ${name} has ${JSON.stringify(body)} in round ${round}`)
       await this.#readPage(client, `page-${round % 5}`)
       if (round % 4 === 0) await this.#writePage(client, `page-${round % 5}`)
@@ -75,22 +75,22 @@ class Load {
 
   async #readPage (client: Client, id: string): Promise<void> {
     const purged = this.#versions.get(id) ?? 0
-    const { body } = await this.ask(client, `/page/${id}`)
+    const { body } = await this.sendRequest(client, `/page/${id}`)
     if (body?.id !== id || body?.text !== id.repeat(1_000)) this.faults.push(`${id} is misread: ${JSON.stringify(body)?.slice(0, 80)}`)
     if (body?.version < purged) this.faults.push(`${id} is version ${body?.version} after ${purged} was purged for`)
   }
 
   async #writePage (client: Client, id: string): Promise<void> {
-    const { body } = await this.ask(client, `/page/${id}`, 'PUT')
+    const { body } = await this.sendRequest(client, `/page/${id}`, 'PUT')
     this.#versions.set(id, Math.max(this.#versions.get(id) ?? 0, body?.version ?? 0))
   }
 
   async #count (client: Client, name: string): Promise<void> {
-    const { status } = await this.ask(client, `/counted/${name}`)
+    const { status } = await this.sendRequest(client, `/counted/${name}`)
     this.allowed.set(name, (this.allowed.get(name) ?? 0) + (status === 200 ? 1 : 0))
   }
 
-  /** Waits until a number of further requests have been answered by the processes that run now. */
+  /** Waits until a number of further requests have received a response from the processes that run now. */
   async further (requests: number): Promise<void> {
     const target = this.requests + requests
     await until(() => this.requests >= target, { what: `${requests} further requests`, deadlineMs: 240_000 })
@@ -102,7 +102,7 @@ t.test('processes of the last release are replaced one by one under load, and on
   const { url } = await startRedis(t, { args: redisArgs })
   const older = await Promise.all([1, 2].map(() => start(t, previous ?? '', url)))
   const load = new Load(older)
-  const visitors = ['ada', 'bob', 'cyd', 'dan', 'eve', 'fay'].map((name) => load.visit(name))
+  const users = ['ada', 'bob', 'cyd', 'dan', 'eve', 'fay'].map((name) => load.runUser(name))
   await load.further(80)
 
   for (const process of older) {
@@ -115,7 +115,7 @@ t.test('processes of the last release are replaced one by one under load, and on
   load.processes.push(await start(t, previous ?? '', url))
   await load.further(150)
   load.end()
-  await Promise.all(visitors)
+  await Promise.all(users)
 
   t.same(load.faults, [], 'no session is lost, no entry is misread, no purge is undone')
   t.same([...load.allowed.values()], [15, 15, 15, 15, 15, 15], 'no quota is forgotten')

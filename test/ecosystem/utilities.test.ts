@@ -16,7 +16,7 @@ await assertNeighbour({
     })
   },
   features: {
-    'HTTP errors are answered, and helpers of a reply do not prevent caching': async ({ t, client }) => {
+    'HTTP errors are sent, and helpers of a reply do not prevent caching': async ({ t, client }) => {
       t.match((await client.get('/missing')).body, { statusCode: 404, message: 'no such city' })
     }
   }
@@ -27,7 +27,7 @@ await assertNeighbour({
   packages: ['@fastify/under-pressure'],
   before: (app) => app.register(underPressure, { healthCheck: async () => isHealthy, healthCheckInterval: 10, exposeStatusRoute: false }),
   features: {
-    'a process under pressure answers 503 without counting, and recovers': async ({ t, client }) => {
+    'a process under pressure responds with 503 without counting, and recovers': async ({ t, client }) => {
       const remaining = async () => Number(/"route";r=(\d+)/.exec((await client.get('/counted')).headers.get('ratelimit') ?? '')?.[1])
       const first = await remaining()
       isHealthy = false

@@ -14,9 +14,9 @@ async function opened (url: string, cookie = ''): Promise<WebSocket> {
 }
 
 async function echoed (socket: WebSocket, text: string): Promise<string> {
-  const answer = once(socket, 'message')
+  const response = once(socket, 'message')
   socket.send(text)
-  return String((await answer)[0])
+  return String((await response)[0])
 }
 
 await assertNeighbour({

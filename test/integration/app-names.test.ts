@@ -22,7 +22,7 @@ async function startApp (owner: Owner, options: RedisOptions) {
   return { app, warnings: () => lines.filter(({ msg }) => msg.startsWith('Another app uses')) }
 }
 
-t.test('an app that finds another app under its key prefix says so in the log, and doctor says so', async (t) => {
+t.test('an app that finds another app under its key prefix reports it in the log, and the doctor command reports it too', async (t) => {
   const { url, client } = await startRedis(t, { args: well })
   await startApp(t, { url, app: 'shop' })
   await until(async () => await client.hlen('prism:_apps') === 1, { what: 'the first app is announced' })
@@ -35,7 +35,7 @@ t.test('an app that finds another app under its key prefix says so in the log, a
   t.ok(await client.pttl('prism:_apps') > 0, 'the key expires')
 })
 
-t.test('processes of one app, apps with prefixes of their own, and an app that has gone are no reason to warn', async (t) => {
+t.test('processes of one app, apps with prefixes of their own, and an app that has stopped cause no warning', async (t) => {
   const { url, client } = await startRedis(t)
   await client.hset('prism:_apps', { gone: Date.now() - 3_600_000, broken: 'x' })
   const apps = [await startApp(t, { url, app: 'shop' }), await startApp(t, { url, app: 'shop' }), await startApp(t, { url }), await startApp(t, { url, app: 'blog', prefix: 'blog:' })]

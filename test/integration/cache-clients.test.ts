@@ -4,7 +4,7 @@ import { Readable } from 'node:stream'
 import t from 'tap'
 import type { Test } from 'tap'
 import { cachingApp, stored } from '../support/caching.ts'
-import { ago, keeps, originOf } from '../support/caching-origin.ts'
+import { ago, expectStored, originOf } from '../support/caching-origin.ts'
 
 const json = { cities: Array.from({ length: 60 }, (_, index) => ({ id: index, name: `City ${index}` })) }
 
@@ -37,11 +37,11 @@ t.test('cache serves HTTP/1.0 clients, which send no Host field', async (t) => {
   }
 
   for (const path of ['text', 'stream']) {
-    const answer = await say(`GET /${path} HTTP/1.0\n\n`)
-    t.match(answer, /\r\ncontent-length: 5\r\n/i)
-    t.match(answer, /\r\ncache-status: prism; hit/)
-    t.notMatch(answer, /transfer-encoding/i)
-    t.match(answer, /\r\n\r\nhello$/)
+    const response = await say(`GET /${path} HTTP/1.0\n\n`)
+    t.match(response, /\r\ncontent-length: 5\r\n/i)
+    t.match(response, /\r\ncache-status: prism; hit/)
+    t.notMatch(response, /transfer-encoding/i)
+    t.match(response, /\r\n\r\nhello$/)
   }
   t.equal(runs(), 2)
 })
@@ -72,10 +72,10 @@ t.test('cache sends no Content-Length and no body with 204, stored or not', asyn
   const { say, settled, runs } = await wireOf(t)
 
   for (const status of ['miss', 'hit']) {
-    const answer = await say('GET /empty HTTP/1.1\nHost: x\nConnection: close\n\n')
+    const response = await say('GET /empty HTTP/1.1\nHost: x\nConnection: close\n\n')
     await settled()
-    t.match(answer, new RegExp(`^HTTP/1.1 204 No Content\\r\\n[^]*cache-status: prism; [^]*${status}`))
-    t.notMatch(answer, /content-length|transfer-encoding|content-type/i)
+    t.match(response, new RegExp(`^HTTP/1.1 204 No Content\\r\\n[^]*cache-status: prism; [^]*${status}`))
+    t.notMatch(response, /content-length|transfer-encoding|content-type/i)
   }
   t.equal(runs(), 1)
 })
@@ -83,24 +83,24 @@ t.test('cache sends no Content-Length and no body with 204, stored or not', asyn
 t.test('cache serves pipelined requests, each with its own response', async (t) => {
   const { say } = await wireOf(t)
 
-  const answers = await say('GET /text HTTP/1.1\nHost: x\n\nHEAD /text HTTP/1.1\nHost: x\n\nGET /json HTTP/1.1\nHost: x\n\nGET /text HTTP/1.1\nHost: x\nConnection: close\n\n')
+  const responses = await say('GET /text HTTP/1.1\nHost: x\n\nHEAD /text HTTP/1.1\nHost: x\n\nGET /json HTTP/1.1\nHost: x\n\nGET /text HTTP/1.1\nHost: x\nConnection: close\n\n')
 
-  t.equal(answers.match(/HTTP\/1.1 200 OK/g)?.length, 4)
-  t.equal(answers.match(/hello/g)?.length, 2)
-  t.match(answers, JSON.stringify(json))
+  t.equal(responses.match(/HTTP\/1.1 200 OK/g)?.length, 4)
+  t.equal(responses.match(/hello/g)?.length, 2)
+  t.match(responses, JSON.stringify(json))
 })
 
 t.test('RFC 9110 section 15: cache applies a heuristic lifetime only to heuristically cacheable status codes', (t) => {
   const modified = { 'last-modified': ago(100_000) }
-  return keeps(t, Object.fromEntries([
-    ...[200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501].map((status) => [`${status}, kept`, [true, modified, status]] as const),
-    ...[201, 202, 302, 303, 307, 400, 401, 403, 418, 451, 500, 502, 503].map((status) => [`${status}, not kept`, [false, modified, status]] as const),
+  return expectStored(t, Object.fromEntries([
+    ...[200, 203, 204, 300, 301, 308, 404, 405, 410, 414, 501].map((status) => [`${status}, stored`, [true, modified, status]] as const),
+    ...[201, 202, 302, 303, 307, 400, 401, 403, 418, 451, 500, 502, 503].map((status) => [`${status}, not stored`, [false, modified, status]] as const),
     ...[201, 302, 307, 403, 451, 500, 503].map((status) => [`${status}, with an explicit lifetime`, [true, { 'cache-control': 'max-age=60' }, status]] as const),
     ...[206, 304].map((status) => [`${status}, even with an explicit lifetime`, [false, { 'cache-control': 'max-age=60' }, status]] as const)
-  ].map(([name, [kept, fields, status]]) => [name, [kept, fields, status]])))
+  ].map(([name, [stored, fields, status]]) => [name, [stored, fields, status]])))
 })
 
-t.test('RFC 9111 section 4.2.1: cache reads malformed freshness information as a shorter lifetime, never as a longer one', (t) => keeps(t, {
+t.test('RFC 9111 section 4.2.1: cache reads malformed freshness information as a shorter lifetime, never as a longer one', (t) => expectStored(t, {
   'a quoted number': [true, { 'cache-control': 'max-age="60"' }],
   'in single quotes': [false, { 'cache-control': "max-age='60'" }],
   'with a fraction': [false, { 'cache-control': 'max-age=60.5' }],

@@ -20,10 +20,10 @@ t.test('cache stores neither a cookie that a hook set before the handler nor a r
 
   await app.inject('/fine')
   await stored(app)
-  const kept = await app.inject('/fine')
+  const hit = await app.inject('/fine')
 
-  t.match(kept.headers['cache-status'], /hit/)
-  t.equal(kept.headers['set-cookie'], 'early=1')
+  t.match(hit.headers['cache-status'], /hit/)
+  t.equal(hit.headers['set-cookie'], 'early=1')
   t.match((await app.inject('/own')).headers['cache-status'], /set-cookie/)
   const keys = await app.redis.keys('api:cache:GET:*')
   for (const key of keys) t.notMatch((await app.redis.getBuffer(key))?.toString('latin1'), /cookie|early/)
@@ -80,10 +80,10 @@ for (const [way, prepare] of Object.entries(lateCookies)) {
     app.get('/plain', { config: { cache: { browserMaxAge: '1h' } } }, async () => 'plain')
     const url = await app.listen({ port: 0, host: '127.0.0.1' })
     const send = async (path: string) => {
-      const answer = await fetch(url + path)
-      const body = await answer.text()
+      const response = await fetch(url + path)
+      const body = await response.text()
       await stored(app)
-      return { body, cookie: answer.headers.get('set-cookie'), control: answer.headers.get('cache-control') ?? '', status: answer.headers.get('cache-status') }
+      return { body, cookie: response.headers.get('set-cookie'), control: response.headers.get('cache-control') ?? '', status: response.headers.get('cache-status') }
     }
 
     for (const kind of Object.keys(kinds)) {
@@ -95,7 +95,7 @@ for (const [way, prepare] of Object.entries(lateCookies)) {
     }
     t.same(await app.redis.keys('api:cache:GET:*'), [], 'nothing is stored')
     await send('/plain')
-    t.match(await send('/plain'), { body: 'plain', status: /hit/ }, 'an answer without a cookie is')
+    t.match(await send('/plain'), { body: 'plain', status: /hit/ }, 'a response without a cookie is')
   })
 }
 
@@ -114,7 +114,7 @@ t.test('cache marks a hit as private if a later hook adds a cookie to it', async
 t.test('cache marks a response with a cookie as private for intermediate caches', async (t) => {
   const app = await cachingApp(t)
   await app.register(async (scope) => {
-    scope.addHook('preHandler', async (_request, reply) => { reply.header('set-cookie', 'visit=1') })
+    scope.addHook('preHandler', async (_request, reply) => { reply.header('set-cookie', 'added=1') })
     scope.get('/', { config: { cache: { browserMaxAge: '1m' } } }, async () => 'x')
   })
 

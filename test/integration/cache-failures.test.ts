@@ -5,6 +5,7 @@ import createError from '@fastify/error'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import type { CachingOptions } from '../support/caching.ts'
 import { faults, startRig } from '../support/faults.ts'
@@ -144,7 +145,7 @@ t.test('a stale response is served to each request that waited for a failed hand
   t.equal(world.runs, 2)
 })
 
-t.test('requests that waited for a failed handler fail with it while Redis is away', async (t) => {
+t.test('requests that waited for a failed handler fail with its error while Redis is unavailable', async (t) => {
   const rig = await startRig(t)
   const world = await startWorld(t, true, { url: rig.url })
   world.work = () => { throw new Error('down') }
@@ -186,10 +187,10 @@ for (const how of ['disconnects', 'is late'] as const) {
 
 t.test('a request waits for another process\'s run no longer than lockTimeout', async (t) => {
   const rig = await startRig(t)
-  const apps = [await cachingApp(t, { url: rig.url }), await cachingApp(t, { url: rig.url, lockTimeout: '30s' })] as const
+  const apps = [await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs }), await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, lockTimeout: '30s' })] as const
   let runs = 0
   for (const app of apps) app.get('/', { config: { cache: { lockTimeout: '300ms' } } }, async () => ++runs === 1 ? await new Promise(() => {}) : `run ${runs}`)
-  apps[0].inject('/').catch(() => {}) // never answered
+  apps[0].inject('/').catch(() => {}) // never settles
   await until(() => runs === 1, { what: 'the handler hangs' })
   const begunAt = performance.now()
   const bodies = await Promise.all(Array.from({ length: 10 }, (_, index) => apps[index % 2 === 0 ? 0 : 1].inject('/').then(({ body }) => body)))
@@ -197,9 +198,9 @@ t.test('a request waits for another process\'s run no longer than lockTimeout', 
   t.ok(performance.now() - begunAt < 4000, 'not the default of 5 s')
   t.ok(runs <= 3, `${runs} runs: at most one in each process besides`)
   t.ok(bodies.every((body) => /^run [23]$/.test(body)), bodies.join())
-  const fresh = await cachingApp(t, { url: rig.url })
+  const fresh = await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs })
   for (const lockTimeout of ['31s', '0s'] as const) {
-    await t.rejects(cachingApp(t, { url: rig.url, lockTimeout }), { code: 'PRISM_ERR_OPTION', message: /cache\.lockTimeout/ })
+    await t.rejects(cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, lockTimeout }), { code: 'PRISM_ERR_OPTION', message: /cache\.lockTimeout/ })
     t.throws(() => fresh.get('/wrong', { config: { cache: { lockTimeout } } }, () => ''), { code: 'PRISM_ERR_OPTION', message: /cache\.lockTimeout/ })
   }
 })

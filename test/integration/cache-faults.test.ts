@@ -1,5 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import { startCluster } from '../support/cluster.ts'
 import { faults, startRig } from '../support/faults.ts'
@@ -17,7 +18,7 @@ function addRoute (app: FastifyInstance): void {
 for (const [name, fault] of Object.entries(faults)) {
   t.test(`cache serves correct responses during Redis faults: ${name}`, async (t) => {
     const rig = await startRig(t)
-    const app = await cachingApp(t, { url: rig.url })
+    const app = await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs })
     addRoute(app)
     await app.inject('/kept')
     await stored(app)
@@ -42,7 +43,7 @@ for (const [name, fault] of Object.entries(faults)) {
 
 t.test('RFC 9111 section 5.2.1.7: cache runs no handler for only-if-cached, with and without Redis', async (t) => {
   const rig = await startRig(t)
-  const app = await cachingApp(t, { url: rig.url })
+  const app = await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs })
   app.get('/', { config: { cache: { ttl: 'response' } } }, async () => { throw new Error('the handler ran') })
   const only = { url: '/', headers: { 'cache-control': 'only-if-cached' } }
 
@@ -102,7 +103,7 @@ t.test('cache accepts arbitrary bytes as an entry without an exception', async (
     for (let hits = 0; hits < 1 + count % 4; hits++) broken[Math.floor(Math.random() * 200)] = Math.floor(Math.random() * 256)
     await app.redis.set(key, broken, 'PX', 60_000)
     const reply = await app.inject('/1')
-    if (reply.statusCode >= 500) t.fail(`a broken entry was answered with ${reply.statusCode}: ${broken.subarray(0, 200).toString('hex')}`)
+    if (reply.statusCode >= 500) t.fail(`a broken entry was served with ${reply.statusCode}: ${broken.subarray(0, 200).toString('hex')}`)
   }
 
   t.pass('300 broken entries')
@@ -116,7 +117,7 @@ t.test('cache stores and purges in a Cluster as on a single server', async (t) =
   addRoute(other)
   const isHit = async (app: FastifyInstance, path: string) => /hit/.test(String((await app.inject(path)).headers['cache-status']))
 
-  for (const path of ['/1', '/2', '/3', '/4']) await until(() => isHit(one, path), { what: `${path} is kept` })
+  for (const path of ['/1', '/2', '/3', '/4']) await until(() => isHit(one, path), { what: `${path} is stored` })
   t.same(await Promise.all(['/1', '/2', '/3', '/4'].map((path) => isHit(other, path))), [true, true, true, true])
   await other.cache.purge('item:1', 'item:3')
   t.same(await Promise.all(['/1', '/2', '/3', '/4'].map((path) => isHit(one, path))), [false, true, false, true])

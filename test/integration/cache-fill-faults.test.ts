@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import { faults, startRig } from '../support/faults.ts'
 import type { Rig } from '../support/faults.ts'
@@ -21,7 +22,7 @@ interface Pair {
 
 async function startPair (t: Test): Promise<Pair> {
   const rig = await startRig(t)
-  const apps = [await cachingApp(t, { url: rig.url }), await cachingApp(t, { url: rig.url })] as const
+  const apps = [await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs }), await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs })] as const
   const pair: Pair = { rig, apps, runs: 0, guard: async () => {}, work: async () => {} }
   let isGuarded = false
   for (const app of apps) {
@@ -39,7 +40,7 @@ async function startPair (t: Test): Promise<Pair> {
   return pair
 }
 
-async function isAnswered (t: Test, pair: Pair, replies: Promise<{ statusCode: number, body: string }>[]): Promise<void> {
+async function expectResponses (t: Test, pair: Pair, replies: Promise<{ statusCode: number, body: string }>[]): Promise<void> {
   for (const { statusCode, body } of await Promise.all(replies)) t.match([statusCode, body], [200, /^{"run":\d+}$/])
   t.ok(pair.runs <= replies.length, `${pair.runs} runs for ${replies.length} requests`)
 }
@@ -48,7 +49,7 @@ const chosen = ['blackHole', 'down', 'replyLost', 'hung', 'flushed', 'scriptsFlu
 
 for (const name of chosen) {
   const fault = faults[name]
-  t.test(`cache answers every request if Redis fails during a fill: ${name}`, async (t) => {
+  t.test(`cache responds to every request if Redis fails during a fill: ${name}`, async (t) => {
     for (const step of ['with the lookup', 'after the lookup', 'while the handler runs', 'while others wait'] as const) {
       const pair = await startPair(t)
       const { rig, apps: [one, other] } = pair
@@ -61,7 +62,7 @@ for (const name of chosen) {
       if (step.startsWith('while')) await until(() => pair.runs === 1, { what: 'the handler runs' })
       const others = [one, one, other, other].map((app) => app.inject('/'))
       t.comment(step)
-      await isAnswered(t, pair, [first, ...others])
+      await expectResponses(t, pair, [first, ...others])
 
       await fault.heal(rig)
       await until(async () => /hit/.test(String((await other.inject('/')).headers['cache-status'])), { what: 'the cache hits again' })
@@ -98,7 +99,7 @@ for (const name of ['blackHole', 'down', 'hung'] as const) {
 
 t.test('cache sends Redis no further commands for a request for which Redis has failed, whether the lookup is known at once or later', async (t) => {
   const rig = await startRig(t)
-  const app = await cachingApp(t, { url: rig.url })
+  const app = await cachingApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs })
   const routes = { partition: { partition: () => 'one' }, tags: { tags: (request: { guarded?: boolean }) => request.guarded === true ? ['a'] : undefined } }
   const gate: { wait: Promise<void> | undefined } = { wait: undefined }
   let [runs, waiting] = [0, 0]

@@ -10,22 +10,22 @@ interface Line { level: number, msg: string, err?: { code?: string } }
 const required = { querystring: { type: 'object', required: ['country'], properties: { country: { type: 'string' } } } }
 const wrong: Record<string, unknown> = { NaN, Infinity, '-Infinity': -Infinity, object: { id: 1 }, boolean: true, function: () => 'a', symbol: Symbol('a'), promise: Promise.resolve('a') }
 
-/** An app with a route `/:id` whose cached response is `answer(request)`; a request with `x-refused` is rejected by a guard. */
-async function start (t: Test, cache: CacheChoice, { schema = {}, answer = (_request: CacheRequest): unknown => 'page' } = {}): Promise<FastifyInstance & { lines: Line[] }> {
+/** An app with a route `/:id` whose cached response is `respond(request)`; a request with `x-refused` is rejected by a guard. */
+async function start (t: Test, cache: CacheChoice, { schema = {}, respond = (_request: CacheRequest): unknown => 'page' } = {}): Promise<FastifyInstance & { lines: Line[] }> {
   const lines: Line[] = []
   const app = await cachingApp(t, { server: { logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line) as Line) } } } } })
   app.get('/:id', {
     schema,
     config: { cache },
     onRequest: async (request, reply) => { if (request.headers['x-refused'] !== undefined) return reply.code(401).send('no') }
-  }, async (request) => answer(request as CacheRequest))
+  }, async (request) => respond(request as CacheRequest))
   return Object.assign(app, { lines })
 }
 
 async function send (app: FastifyInstance, url = '/7', headers: Record<string, string> = {}): Promise<LightMyRequestResponse> {
-  const answer = await app.inject({ url, headers })
+  const response = await app.inject({ url, headers })
   await stored(app)
-  return answer
+  return response
 }
 
 const isHit = ({ headers }: LightMyRequestResponse) => String(headers['cache-status']).includes('hit')
@@ -57,13 +57,13 @@ t.test('cache does not store if a tags function throws or returns no valid tags,
   }
   for (const [name, tags] of Object.entries(failing)) {
     const app = await start(t, { tags: tags as () => string[] })
-    const answers = [await send(app), await send(app)]
-    t.same(answers.map((answer) => [answer.statusCode, answer.body, isHit(answer)]), [[200, 'page', false], [200, 'page', false]], name)
-    t.match(answers[1]?.headers['cache-status'], /detail=tags/)
+    const responses = [await send(app), await send(app)]
+    t.same(responses.map((response) => [response.statusCode, response.body, isHit(response)]), [[200, 'page', false], [200, 'page', false]], name)
+    t.match(responses[1]?.headers['cache-status'], /detail=tags/)
     t.equal(app.lines.filter(({ msg }) => msg.includes('tags function')).length, name === 'throws' ? 1 : 0, 'one warning')
   }
 
-  const late = await start(t, { tags: (request) => (request as unknown as { done?: boolean }).done === true ? undefined as never : ['page'], trackInputs: false }, { answer: (request) => { Object.assign(request, { done: true }); return 'page' } })
+  const late = await start(t, { tags: (request) => (request as unknown as { done?: boolean }).done === true ? undefined as never : ['page'], trackInputs: false }, { respond: (request) => { Object.assign(request, { done: true }); return 'page' } })
   t.same([isHit(await send(late)), isHit(await send(late))], [false, false], 'invalid only at the end')
 })
 
@@ -111,7 +111,7 @@ t.test('cache handles promises that reject in its functions, and the process sta
 })
 
 t.test('cache never serves the response of one user to another, whatever the partition function returns', async (t) => {
-  const answer = ({ headers }: CacheRequest) => headers['x-user']
+  const respond = ({ headers }: CacheRequest) => headers['x-user']
   const partitions: Record<string, (request: CacheRequest) => unknown> = {
     'NaN by Number()': ({ headers }) => Number(headers['x-user']),
     'NaN by parseInt()': ({ headers }) => parseInt(String(headers['x-user']), 10),
@@ -123,7 +123,7 @@ t.test('cache never serves the response of one user to another, whatever the par
     promises: async ({ headers }) => headers['x-user']
   }
   for (const [name, partition] of Object.entries(partitions)) {
-    const app = await start(t, { partition: partition as () => string, trackInputs: false }, { answer })
+    const app = await start(t, { partition: partition as () => string, trackInputs: false }, { respond })
     await send(app, '/7', { 'x-user': 'ann' })
     const bob = await send(app, '/7', { 'x-user': 'bob' })
     t.notOk(isHit(bob), name)
@@ -131,7 +131,7 @@ t.test('cache never serves the response of one user to another, whatever the par
     t.equal(bob.statusCode, /NaN|Infinity|promises/.test(name) ? 500 : 200)
   }
 
-  const byNumber = await start(t, { partition: ({ headers }) => String(headers['x-user']).length, trackInputs: false }, { answer })
+  const byNumber = await start(t, { partition: ({ headers }) => String(headers['x-user']).length, trackInputs: false }, { respond })
   await send(byNumber, '/7', { 'x-user': 'ann' })
   t.ok(isHit(await send(byNumber, '/7', { 'x-user': 'bob' })), 'a number is a valid partition')
   t.notOk(isHit(await send(byNumber, '/7', { 'x-user': 'anna' })))
@@ -160,7 +160,7 @@ t.test('cache joins no handler run that is older than a purge by the tags of the
   t.same([(await before).body, (await after).body], ['old', 'new'])
 })
 
-t.test('cache answers a request whose tags function never returns the same tag twice', async (t) => {
+t.test('cache serves a request whose tags function never returns the same tag twice', async (t) => {
   const app = await cachingApp(t)
   let calls = 0
   app.get('/', { config: { cache: { tags: () => [`call:${++calls}`] } } }, async () => 'x')

@@ -5,6 +5,7 @@ import t from 'tap'
 import cache from '../../plugins/cache.ts'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redis from '../../plugins/redis.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { stored } from '../support/caching.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
@@ -108,7 +109,7 @@ for (const [how, refusal] of Object.entries(refusals)) {
         t.after(() => app.close())
         const prefix = `p${count++}:`
         const stack = async () => {
-          await app.register(redis, { url, prefix })
+          await app.register(redis, { url, commandTimeout, prefix })
           await app.register(requestLifecycle)
           await app.register(cache)
           await reached(app)
@@ -133,7 +134,7 @@ t.test('cache serves no hit to a request that validation rejects', async (t) => 
   const { url } = await startRedisProcess(t)
   const app = fastify({ ajv: { customOptions: { removeAdditional: false } } })
   t.after(() => app.close())
-  await app.register(redis, { url })
+  await app.register(redis, { url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(cache)
   await reached(app)

@@ -118,7 +118,7 @@ t.test('cache ends the fill of a hijacked reply whose stream was reset', async (
   t.match(world.app.cache.counts, { fill: 2, concurrency_rejected: 0 })
 })
 
-t.test('a GET with a body over HTTP/2 is neither stored nor answered from the store, whether a length announces it or not', async (t) => {
+t.test('a GET with a body over HTTP/2 is neither stored nor served from the store, whether a length announces it or not', async (t) => {
   const app = await cachingApp(t, { server })
   app.addHttpMethod('GET', { hasBody: true, overrideExisting: true } as { hasBody: boolean })
   app.get('/', { config: { cache: true } }, async ({ body }) => ({ body: body ?? null }))

@@ -4,6 +4,7 @@ import t from 'tap'
 import cachePlugin from '../../plugins/cache.ts'
 import redis from '../../plugins/redis.ts'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { reached } from '../support/wait-for-redis.ts'
@@ -20,7 +21,7 @@ async function sendRequest (app: FastifyInstance, url: string, headers: Record<s
 
 t.test('cache separates routes with the same pattern and different constraints', async (t) => {
   const app = await cachingApp(t)
-  const constrained = (constraints: RouteShorthandOptions['constraints'], answer: string) => app.get('/', { constraints: constraints ?? {}, config: { cache } }, async () => answer)
+  const constrained = (constraints: RouteShorthandOptions['constraints'], body: string) => app.get('/', { constraints: constraints ?? {}, config: { cache } }, async () => body)
   constrained({ host: 'a.example' }, 'a')
   constrained({ host: 'b.example' }, 'b')
   constrained({ host: /^c\d/ }, 'c')
@@ -34,7 +35,7 @@ t.test('cache separates routes with the same pattern and different constraints',
     [{ 'accept-version': '1.x' }, 'one'], [{ 'accept-version': '2.x' }, 'two'], [{}, 'all']
   ]
   for (const outcome of [/stored/, /hit/]) {
-    for (const [headers, answer] of requests) t.match(await sendRequest(app, '/', headers), { body: answer, status: outcome })
+    for (const [headers, body] of requests) t.match(await sendRequest(app, '/', headers), { body, status: outcome })
   }
 })
 
@@ -61,7 +62,7 @@ t.test('cache leaves a getter that a hook defined on the request unchanged', asy
   const get = () => 'x'
   app.addHook('preHandler', async (request) => { Object.defineProperty(request, 'form', { configurable: true, get }) })
   app.addHook('onResponse', async (request) => { seen.push(Object.getOwnPropertyDescriptor(request, 'form')?.get) })
-  app.get('/', { config: { cache } }, async () => 'answered')
+  app.get('/', { config: { cache } }, async () => 'response')
 
   t.match(await sendRequest(app, '/'), { status: /stored/ })
   t.same(seen, [get])
@@ -97,7 +98,7 @@ t.test('cache detects a change of a hook in front of the stack', async (t) => {
     '/url': (request) => { request.raw.url = '/url?tenant=none' }
   }
   app.addHook('onRequest', async (request) => { changes[request.url.replace(/\?.*/, '')]?.(request) })
-  await app.register(redis, { url })
+  await app.register(redis, { url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(cachePlugin)
   await reached(app)

@@ -34,7 +34,7 @@ async function sentBytes ({ control }: Server): Promise<number> {
 
 interface Counter { runs: number }
 
-/** An app whose route answers with a new body of this size at each run. */
+/** An app whose route responds with a new body of this size at each run. */
 async function largeApp (t: Test, url: string, bytes: number, counter: Counter = { runs: 0 }, commandTimeout?: number): Promise<FastifyInstance> {
   const app = await cachingApp(t, { url, ...commandTimeout === undefined ? {} : { commandTimeout } })
   app.get('/:id', { config: { cache: { ttl: '1h', tags: ['all'] } } }, async (_request, reply) => {
@@ -45,10 +45,10 @@ async function largeApp (t: Test, url: string, bytes: number, counter: Counter =
 }
 
 async function bodyOf (app: FastifyInstance, status: RegExp, t: Test, headers = {}): Promise<string> {
-  const answer = await app.inject({ url: '/1', headers })
+  const response = await app.inject({ url: '/1', headers })
   await stored(app)
-  t.match(answer.headers['cache-status'], status)
-  return answer.body
+  t.match(response.headers['cache-status'], status)
+  return response.body
 }
 
 for (const bytes of [3000, 6000, 20_000, 100_000]) {
@@ -119,12 +119,12 @@ for (const [name, replace] of Object.entries(replaced)) {
     const [key = ''] = (await server.control.keys('api:cache:*')).filter((key) => !/:(?:seq|tag|epoch|lock|filled)\b/.test(key))
 
     await replace(server.control, key)
-    const answer = await app.inject('/1')
+    const response = await app.inject('/1')
     await stored(app)
 
-    t.match(answer.headers['cache-status'], /fwd=/)
-    t.equal(answer.statusCode, 200)
-    t.not(answer.body, first)
+    t.match(response.headers['cache-status'], /fwd=/)
+    t.equal(response.statusCode, 200)
+    t.not(response.body, first)
     t.equal(counter.runs, 2)
   })
 }
@@ -138,10 +138,10 @@ t.test('a known large response is negotiated, cut and validated as one that was 
 
   for (let round = 0; round < 3; round++) {
     for (const coding of ['br', 'gzip', 'identity', undefined]) {
-      const answer = await app.inject({ url: '/1', headers: coding === undefined ? {} : { 'accept-encoding': coding } })
-      t.match(answer.headers['cache-status'], /hit/)
-      if (answer.headers['content-encoding'] === undefined) t.equal(answer.body, body, `${coding} ${round}`)
-      else t.equal(answer.headers['content-encoding'], coding)
+      const response = await app.inject({ url: '/1', headers: coding === undefined ? {} : { 'accept-encoding': coding } })
+      t.match(response.headers['cache-status'], /hit/)
+      if (response.headers['content-encoding'] === undefined) t.equal(response.body, body, `${coding} ${round}`)
+      else t.equal(response.headers['content-encoding'], coding)
     }
     const { headers: { etag = '' } } = await app.inject('/1')
     t.equal((await app.inject({ url: '/1', headers: { 'if-none-match': String(etag) } })).statusCode, 304)

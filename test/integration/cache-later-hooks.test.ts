@@ -5,6 +5,7 @@ import t from 'tap'
 import cache from '../../plugins/cache.ts'
 import redis from '../../plugins/redis.ts'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import type { Owner } from '../support/cleanup-scope.ts'
 import { cachingApp, stored } from '../support/caching.ts'
@@ -44,10 +45,10 @@ t.test('an onSend hook after the cache receives the same type of payload on a hi
     for (const [type, send] of Object.entries(payloads)) {
       const seen: string[] = []
       const app = await hookedApp(t, (payload) => { seen.push(typeOf(payload)); return payload }, { where, send })
-      const answers = [await sendRequest(app), await sendRequest(app), await sendRequest(app, { 'accept-encoding': 'br' })]
+      const responses = [await sendRequest(app), await sendRequest(app), await sendRequest(app, { 'accept-encoding': 'br' })]
       t.same(seen, [type, type, type], `${where}: ${type}`)
-      t.match(answers[1]?.headers['cache-status'], /hit/)
-      for (const { body, headers } of answers) t.match({ body, headers }, { body: type === 'undefined' ? '' : page, headers: { 'content-encoding': undefined } })
+      t.match(responses[1]?.headers['cache-status'], /hit/)
+      for (const { body, headers } of responses) t.match({ body, headers }, { body: type === 'undefined' ? '' : page, headers: { 'content-encoding': undefined } })
     }
   }
 })
@@ -136,7 +137,7 @@ t.test('a tracing agent that wraps hooks does not make the stack look like a lat
     const wrapped = name === 'onSend' ? function (this: unknown, ...given: unknown[]) { return hook.apply(this, given) } : hook
     return (addHook as (name: string, hook: unknown) => FastifyInstance).call(this, name, wrapped)
   } as typeof addHook
-  await app.register(redis, { url: (await startRedisProcess(t)).url })
+  await app.register(redis, { url: (await startRedisProcess(t)).url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(cache)
   app.register(async (scope) => { scope.get('/page', { config: { cache: { ttl: '5m' } } }, (_request, reply) => reply.type('text/html').send(page)) })

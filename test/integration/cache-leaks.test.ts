@@ -199,5 +199,5 @@ t.test('cache never mixes the responses of two clients, whatever cookies and fie
       })
     }
   }
-  t.equal(requestCount, 48 * 7 * 2, 'no answer of one reached another')
+  t.equal(requestCount, 48 * 7 * 2, 'no response of one reached another')
 })

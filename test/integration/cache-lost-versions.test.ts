@@ -12,7 +12,7 @@ import { until } from '../support/until.ts'
 
 interface World {
   readonly apps: readonly [FastifyInstance, FastifyInstance]
-  /** what handlers answer with from now on */
+  /** what handlers return from now on */
   data: string
   /** ends the handlers of `/held` */
   release: () => void

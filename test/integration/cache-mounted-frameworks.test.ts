@@ -35,7 +35,7 @@ async function senderFor (app: FastifyInstance): Promise<(path: string) => Promi
 
 const seenByExpress = (url: string) => ({ url, ip: '127.0.0.1', hostname: '127.0.0.1', version: ['1.1', 1, 1], query: { b: '2', a: '1' }, user: 'ann', lines: true, port: 'number' })
 
-t.test('Express and Koa answer hijacked replies as before, after cached routes of the same server have been filled', async (t) => {
+t.test('Express and Koa use hijacked replies as before, after cached routes of the same server have been filled', async (t) => {
   const app = await cachingApp(t)
   const [ofExpress, ofKoa] = [expressApp(), koaApp()]
   app.get('/express', (request, reply) => { reply.hijack(); ofExpress(request.raw, reply.raw) })

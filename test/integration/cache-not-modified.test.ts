@@ -7,7 +7,7 @@ import type { Owner } from '../support/cleanup-scope.ts'
 const text = 'lorem ipsum '.repeat(200)
 type Route = Exclude<CacheChoice, boolean>
 
-/** An app with a route whose handler has an ETag, answers 304 to it, and counts its runs; `/stale` makes its response stale. */
+/** An app with a route whose handler has an ETag, responds with 304 to it, and counts its runs; `/stale` makes its response stale. */
 async function validatedApp (owner: Owner, route: Route, fields: Record<string, string> = {}, of304: Record<string, string> = {}) {
   const app = await cachingApp(owner)
   let runs = 0
@@ -52,13 +52,13 @@ for (const [name, [route, fields = {}]] of Object.entries(freshened)) {
 }
 
 t.test('RFC 9111 section 4.3.4: what the 304 itself says about its lifetime counts', async (t) => {
-  for (const [name, of304, isKept] of [['no-cache', { 'cache-control': 'no-cache' }, false], ['no-store', { 'cache-control': 'no-store' }, false], ['a shorter lifetime', { 'cache-control': 'max-age=100' }, true]] as const) {
+  for (const [name, of304, isStored] of [['no-cache', { 'cache-control': 'no-cache' }, false], ['no-store', { 'cache-control': 'no-store' }, false], ['a shorter lifetime', { 'cache-control': 'max-age=100' }, true]] as const) {
     const world = await validatedApp(t, { ttl: '5m' }, {}, of304)
     await world.get()
     await world.makeStale()
     await world.get()
     const next = await world.get()
-    if (isKept) t.match(next.cache, /hit; ttl=\d\d$/, name)
+    if (isStored) t.match(next.cache, /hit; ttl=\d\d$/, name)
     else t.notMatch(next.cache, /hit/, name)
   }
   const world = await validatedApp(t, { ttl: 'response' }, { 'cache-control': 'max-age=200' }, { age: '150' })

@@ -6,6 +6,7 @@ import cache from '../../plugins/cache.ts'
 import type { CacheEvent } from '../../plugins/cache.ts'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redis from '../../plugins/redis.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 
@@ -27,7 +28,7 @@ t.test('cache rejects an invalid or unknown option by name, at registration and 
   for (const [options, message] of wrong) {
     const app = fastify()
     t.after(() => app.close())
-    await app.register(redis, { url })
+    await app.register(redis, { url, commandTimeout })
     await app.register(requestLifecycle)
     await t.rejects(async () => { await app.register(cache, options) }, { code: 'PRISM_ERR_OPTION', message })
   }

@@ -50,7 +50,7 @@ const echoes: Record<string, Echo> = {
   'request id': (request) => request.id,
   'a decorated property': (request) => (request as unknown as { user: string }).user,
   'a decorated getter': (request) => (request as unknown as { tenant: string }).tenant,
-  'a decorator asked for by name': (request) => (request as unknown as { getDecorator: (name: string) => string }).getDecorator('user'),
+  'a decorator read by name': (request) => (request as unknown as { getDecorator: (name: string) => string }).getDecorator('user'),
   'a property that a hook put there': (request) => (request as unknown as { added: string }).added,
   'a symbol that a hook put there': (request) => (request as unknown as Record<symbol, string>)[hidden],
   'a property of the reply': (_request, reply) => (reply as unknown as { locale: string }).locale,
@@ -85,10 +85,10 @@ t.test('cache does not store a response that depends on unkeyed input', async (t
     await stored(app)
     const victim = await app.inject({ url, headers: { host: 'good.example' } })
 
-    t.equal(poisoned.statusCode, 200, `${name}: answered`)
+    t.equal(poisoned.statusCode, 200, `${name}: response`)
     t.match(poisoned.headers['cache-status'], /fwd=miss; detail="read /, `${name}: reported`)
     t.equal(poisoned.headers['cache-control'], 'private, no-cache', `${name}: private`)
-    t.notMatch(victim.headers['cache-status'], /hit/, `${name}: not kept`)
+    t.notMatch(victim.headers['cache-status'], /hit/, `${name}: not stored`)
   }
 })
 
@@ -159,10 +159,10 @@ t.test('cache distinguishes semicolons, repeated and encoded parameters, paths a
 
   for (const url of urls) {
     const fresh = await app.inject({ url, headers: { 'content-length': '1' }, payload: 'x' })
-    const kept = await app.inject(url)
-    t.match(kept.headers['cache-status'], /hit/, url.slice(0, 40))
-    t.same((kept.json() as unknown[])[1], (fresh.json() as unknown[])[1], `${url.slice(0, 40)}: the same query`)
-    t.same((kept.json() as unknown[])[2], (fresh.json() as unknown[])[2], `${url.slice(0, 40)}: the same path`)
+    const stored = await app.inject(url)
+    t.match(stored.headers['cache-status'], /hit/, url.slice(0, 40))
+    t.same((stored.json() as unknown[])[1], (fresh.json() as unknown[])[1], `${url.slice(0, 40)}: the same query`)
+    t.same((stored.json() as unknown[])[2], (fresh.json() as unknown[])[2], `${url.slice(0, 40)}: the same path`)
   }
 })
 

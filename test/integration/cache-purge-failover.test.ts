@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { Redis } from 'ioredis'
 import t from 'tap'
-import { cachingApp, stored } from '../support/caching.ts'
+import { cachingApp, isHit, stored } from '../support/caching.ts'
 import { startRedis } from '../support/redis.ts'
 import type { TestRedis } from '../support/redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
@@ -15,10 +15,6 @@ async function reached ({ redisPool }: FastifyInstance, { client }: TestRedis): 
 }
 
 /** Sends a request. @returns whether it was a hit */
-async function isHit (app: FastifyInstance): Promise<boolean> {
-  return String((await app.inject('/a')).headers['cache-status']).includes('; hit')
-}
-
 t.test('a server that restarts with an older snapshot serves no purged response, also to a process that connects for the first time', async (t) => {
   const server = await startRedisProcess(t)
   const client = new Redis(server.url)

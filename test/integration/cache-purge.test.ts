@@ -1,8 +1,7 @@
-import type { FastifyInstance } from 'fastify'
 import type { Redis } from 'ioredis'
 import t from 'tap'
 import { CacheStore } from '../../src/cache/storage/cache-store.ts'
-import { cachingApp } from '../support/caching.ts'
+import { cachingApp, isHit } from '../support/caching.ts'
 import { propertyRuns } from '../support/property-runs.ts'
 import { racePurges } from '../support/purging-process.ts'
 import { startRedis } from '../support/redis.ts'
@@ -16,10 +15,6 @@ async function statsOf (client: Redis): Promise<{ calls: Record<string, number>,
 }
 
 /** Sends a request. @returns whether it was a hit */
-async function isHit (app: FastifyInstance): Promise<boolean> {
-  return String((await app.inject('/a')).headers['cache-status']).includes('; hit')
-}
-
 t.test('a purge of a hundred thousand entries sends Redis the same single write as a purge of one', async (t) => {
   const { url, client } = await startRedis(t)
   const app = await cachingApp(t, { url })

@@ -130,7 +130,7 @@ function printedBy (print: () => void): string {
   return printed
 }
 
-t.test('cache does not count what the console prints, and what it prints is complete', async (t) => {
+t.test('cache does not track what the console reads to print a request, and the printed text is complete', async (t) => {
   const printed: string[] = []
   const sendRequest = await hookedApp(t, Object.fromEntries(Object.entries(prints).map(([name, print]) => [name, (request, reply) => {
     printed.push(printedBy(() => { print(request, reply) }))

@@ -5,6 +5,7 @@ import type { Test } from 'tap'
 import cache from '../../plugins/cache.ts'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redis from '../../plugins/redis.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { stored } from '../support/caching.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
@@ -52,13 +53,13 @@ const situations: Record<string, Situation> = {
   'with a header that a hook sets': { vary: ['x-country'], inFront: async ({ headers, ip }) => { headers['x-country'] ??= ip } }
 }
 
-interface World { app: FastifyInstance, runs: number, seen: Fields[], answers: string[], send: () => Promise<{ body: string, status: string }> }
+interface World { app: FastifyInstance, runs: number, seen: Fields[], responses: string[], send: () => Promise<{ body: string, status: string }> }
 
 async function startWorld (t: Test, { server = {}, constraints = {}, options = {}, vary, url = '/app/page', headers = {}, inFront }: Situation): Promise<World> {
   const app: FastifyInstance = fastify(server)
   t.after(() => app.close())
   if (inFront !== undefined) app.addHook('onRequest', inFront)
-  await app.register(redis, { url: (await startRedisProcess(t)).url })
+  await app.register(redis, { url: (await startRedisProcess(t)).url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(cache)
   const client = { ...headers, cookie: 'of=client', authorization: 'Bearer client', 'x-own': 'client' }
@@ -66,7 +67,7 @@ async function startWorld (t: Test, { server = {}, constraints = {}, options = {
     app,
     runs: 0,
     seen: [],
-    answers: [],
+    responses: [],
     send: async () => {
       const { body, headers } = await app.inject({ url, headers: client })
       await stored(app)
@@ -78,7 +79,7 @@ async function startWorld (t: Test, { server = {}, constraints = {}, options = {
   app.get('/app/page', { constraints, config: { cache: cached as never } }, async ({ protocol, host, hostname, port, url, originalUrl }, reply) => {
     reply.header('cache-control', 'public, max-age=30, stale-while-revalidate=3600')
     if (++world.runs === 1) reply.header('age', '60')
-    world.answers.push(JSON.stringify({ protocol, host, hostname, port, url, originalUrl }))
+    world.responses.push(JSON.stringify({ protocol, host, hostname, port, url, originalUrl }))
     return `run ${world.runs}`
   })
   await app.ready()
@@ -100,7 +101,7 @@ for (const [name, situation] of Object.entries(situations)) {
 
     t.equal(world.runs, 2)
     t.equal(world.app.cache.counts.revalidate, 1)
-    t.equal(world.answers[1], world.answers[0], 'the handler sees the same scheme, host and URL')
+    t.equal(world.responses[1], world.responses[0], 'the handler sees the same scheme, host and URL')
     const [internal] = world.seen.filter(({ cookie }) => cookie === undefined)
     t.same(Object.keys(internal ?? {}).filter((name) => name !== 'host' && name !== 'user-agent'), situation.vary ?? [], 'and nothing else of the client')
   })
@@ -113,7 +114,7 @@ t.test('a handler sees the URL before rewriteUrl as originalUrl, and is then not
   ] as [Server, string, { original: string, runs: number }][]) {
     const app: FastifyInstance = fastify(server)
     t.after(() => app.close())
-    await app.register(redis, { url: (await startRedisProcess(t)).url })
+    await app.register(redis, { url: (await startRedisProcess(t)).url, commandTimeout })
     await app.register(requestLifecycle)
     await app.register(cache)
     let runs = 0

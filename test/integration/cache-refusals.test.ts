@@ -83,10 +83,10 @@ t.test('cache lets a waiting process fill if the request with the prefetched loc
 
   const refused = scene.app.inject('/1')
   await until(async () => scene.releases.length > 0 || (await scene.redis.client.keys('api:cache:lock:*')).length > 0, { what: 'a lock was requested' })
-  const answer = await other.inject('/1')
+  const response = await other.inject('/1')
   gate.resolve()
 
-  t.same(answer.json(), { by: 'another process' })
+  t.same(response.json(), { by: 'another process' })
   t.equal((await refused).statusCode, 403)
 })
 

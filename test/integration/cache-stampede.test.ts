@@ -85,11 +85,11 @@ t.test('cache runs the handler in exactly one other process when the filling pro
   const pid = await until(() => redis.client.lindex('test:pids:killed', 0), { what: 'one process fills' })
   processes.find((each) => String(each.pid) === pid)?.kill()
   const killedAt = performance.now()
-  const answered = await replies
+  const responses = await replies
 
-  t.comment(`the other requests were answered ${Math.round(performance.now() - killedAt)} ms after the kill`)
-  t.equal(answered.length, 200)
-  t.same(new Set(answered.map(({ status, run }) => `${status} ${run}`)), new Set(['200 2']))
+  t.comment(`the other requests had a response ${Math.round(performance.now() - killedAt)} ms after the kill`)
+  t.equal(responses.length, 200)
+  t.same(new Set(responses.map(({ status, run }) => `${status} ${run}`)), new Set(['200 2']))
   t.equal(await runs('killed'), 2)
 })
 

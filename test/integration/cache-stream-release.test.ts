@@ -180,8 +180,8 @@ t.test('cache releases the upstream connection of each response that a stored on
   const app = await cachingApp(t)
   app.get('/:page', { config: { cache: { ttl: '1h', staleIfError: '1h' } } }, async (_request, reply) => {
     const request = http.get({ port: (upstream.address() as AddressInfo).port, host: '127.0.0.1', agent })
-    const [answer] = await once(request, 'response') as [http.IncomingMessage]
-    return reply.code(answer.statusCode ?? 0).headers(isDown ? {} : { age: '3660' }).send(answer)
+    const [incoming] = await once(request, 'response') as [http.IncomingMessage]
+    return reply.code(incoming.statusCode ?? 0).headers(isDown ? {} : { age: '3660' }).send(incoming)
   })
   const pages = Array.from({ length: 6 }, (_, index) => `/${index}`)
 

@@ -83,10 +83,10 @@ t.test('cache holds no memory of streams that are too large, cut or abandoned', 
   app.get('/cut', { config: { cache: true } }, async (_request, reply) => reply.type('text/plain').send(chunks(160, 80)))
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   const drink = async (path: string, isAbandoned: boolean) => {
-    const answer = await fetch(url + path)
+    const response = await fetch(url + path)
     let bytes = 0
     try {
-      for await (const chunk of answer.body ?? []) {
+      for await (const chunk of response.body ?? []) {
         bytes += (chunk as Uint8Array).length
         if (isAbandoned && bytes > 1_048_576) return
       }
@@ -116,8 +116,8 @@ t.test('cache does not store a stream that is cut in the middle', async (t) => {
   })
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
 
-  await t.rejects(fetch(url).then((answer) => answer.text()))
-  await t.rejects(fetch(url).then((answer) => answer.text()))
+  await t.rejects(fetch(url).then((response) => response.text()))
+  await t.rejects(fetch(url).then((response) => response.text()))
 
   t.equal(runs, 2)
   t.equal(app.cache.counts.write, 0)
@@ -181,7 +181,7 @@ t.test('cache does not store a stream whose client disconnected, and destroys it
   const socket = connect(typeof address === 'object' && address !== null ? address.port : 0, '127.0.0.1')
   socket.write('GET / HTTP/1.1\r\nHost: x\r\n\r\n')
 
-  await until(() => socket.bytesRead > 0, { what: 'the answer has begun' })
+  await until(() => socket.bytesRead > 0, { what: 'the response has begun' })
   socket.destroy()
   await until(() => source?.destroyed, { what: 'the source is destroyed' })
 
@@ -202,7 +202,7 @@ t.test('cache delays no client by a store that hangs, and no waiter by a slow cl
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
 
   const slow = await fetch(url)
-  const waiting = fetch(url).then((answer) => answer.text())
+  const waiting = fetch(url).then((response) => response.text())
   const winner = await Promise.race([waiting, sleep(10_000, 'nothing', { ref: false })])
   gate.resolve()
 

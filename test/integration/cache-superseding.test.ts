@@ -42,13 +42,13 @@ const passing: Record<string, Handler> = {
 }
 
 /** A page for each case; until it is changed its response is stored, and stale from the start. */
-async function pages (owner: Parameters<typeof cachingApp>[0], answers: Record<string, Handler>, cache: object, url?: string): Promise<{ app: FastifyInstance, change: (name: string, handler: Handler | undefined) => void }> {
+async function pages (owner: Parameters<typeof cachingApp>[0], handlers: Record<string, Handler>, cache: object, url?: string): Promise<{ app: FastifyInstance, change: (name: string, handler: Handler | undefined) => void }> {
   const app = await cachingApp(owner, { maxBytes: 4096, ...url === undefined ? {} : { url } })
   const changed = new Map<string, Handler>()
   app.addHook('onSend', async (_request, reply) => {
     if (reply.getHeader('x-late') === 'cookie') reply.removeHeader('x-late').header('set-cookie', 'late=1')
   })
-  for (const name of Object.keys(answers)) {
+  for (const name of Object.keys(handlers)) {
     app.get(`/${encodeURIComponent(name)}`, { config: { cache: { ttl: '1h', ...cache } } }, (request, reply) => {
       const handler = changed.get(name)
       return handler === undefined ? reply.headers({ age: '3660', etag: '"old"' }).send('old') : handler(request, reply)

@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import cachePlugin from '../../plugins/cache.ts'
 import redis from '../../plugins/redis.ts'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { reached } from '../support/wait-for-redis.ts'
@@ -43,7 +44,7 @@ t.test('cache tracks the serializers and hooks that make the stored bytes of a r
   app.decorateRequest('user', '')
   app.addHook('onRequest', async (request) => { asUser(request).user = userOf(request) })
   app.addHook('onSend', async (request, _reply, payload) => request.url === '/on-send' ? `${String(payload)} ${asUser(request).user}` : payload)
-  await app.register(redis, { url })
+  await app.register(redis, { url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(cachePlugin)
   await reached(app)
@@ -78,7 +79,7 @@ const rawReads: Record<string, (request: FastifyRequest, reply: FastifyReply) =>
   stream: ({ raw }) => Readable.from((async function * () { yield `for ${String(raw.headers['x-user'])}` })())
 }
 
-t.test('cache tracks reads through request.raw, and not the reference', async (t) => {
+t.test('cache tracks reads through request.raw, and not the use of request.raw itself', async (t) => {
   const app = await cachingApp(t)
   const ofRequest = new WeakMap<object, string>()
   const context = new AsyncLocalStorage<object>()
@@ -129,7 +130,7 @@ t.test('cache gives the message back as it was, with what was written to it', as
   t.same(seen, [2, false, 3, { value: 2, configurable: true, enumerable: true, writable: true }, 'IncomingMessage', true])
 })
 
-t.test('cache does not count what a log line reads', async (t) => {
+t.test('cache does not track what a log line reads', async (t) => {
   const lines: { req?: { remoteAddress?: string } }[] = []
   const app = await cachingApp(t, { server: { logger: { level: 'info', stream: { write: (line: string) => { lines.push(JSON.parse(line) as object) } } } } })
   app.get('/', { config: { cache } }, async (request, reply) => {
@@ -150,7 +151,7 @@ t.test('cache does not count what a log line reads', async (t) => {
   await staysApart(t, sendRequest, '/read')
 })
 
-t.test('cache counts a wrapper that the app puts around reply.send', async (t) => {
+t.test('cache tracks what a wrapper that the app puts around reply.send reads', async (t) => {
   const app = await cachingApp(t)
   app.addHook('preHandler', async (request, reply) => {
     const { send } = reply

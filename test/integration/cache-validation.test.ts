@@ -92,7 +92,7 @@ t.test('cache gives the handler what validation makes of the listed parameters a
   t.match(await send(app, '/computed?page=3'), { status: /hit/ })
 })
 
-/** What a hook does to the query of one visitor, behind validation. */
+/** What a hook does to the query of one client, behind validation. */
 const hooks: Record<string, [options: RouteShorthandOptions, change: (request: FastifyRequest) => void]> = {
   'deletes a default': [{ schema: { querystring: { type: 'object', properties: { visibility: { type: 'string', default: 'public' } } } } }, (request) => { delete (request.query as Query).visibility }],
   'replaces a default': [{ schema: { querystring: { $ref: 'paging#' } } }, (request) => { (request.query as Query).size = 1000 }],

@@ -5,6 +5,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import type { CacheChoice } from '../../plugins/cache.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { cachingApp, stored } from '../support/caching.ts'
 import fastify from 'fastify'
 import prism from '../../plugins/index.ts'
@@ -77,7 +78,7 @@ t.test('the documented order, websocket in front of the stack: pages are cached,
   const app = fastify()
   t.after(() => app.close())
   await app.register(websocket)
-  await app.register(prism, { redis: { url }, session: { secrets: ['a secret of the tests, 32 or more'] }, cache: { debug: true } })
+  await app.register(prism, { redis: { url, commandTimeout }, session: { secrets: ['a secret of the tests, 32 or more'] }, cache: { debug: true } })
   await reached(app)
   let runs = 0
   app.get('/page', { config: { cache: { ttl: '5m' } } }, async () => `run ${++runs}`)

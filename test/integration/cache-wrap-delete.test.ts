@@ -169,7 +169,7 @@ t.test('cache.delete rejects older results also when Redis loses the version tha
   t.same(await served(apps, made.value), onlyNew)
 })
 
-t.test('cache.delete in a Cluster rejects the results of runs that began before', { timeout: 60_000 }, async (t) => {
+t.test('cache.delete in a Cluster rejects the results of runs that began before', { timeout: 300_000 }, async (t) => {
   const { url } = await startCluster(t)
   const apps = [await cachingApp(t, { url }), await cachingApp(t, { url })] as const
   await until(async () => {

@@ -87,7 +87,7 @@ t.test('a refresh that shares the run of another one resolves only when no proce
   }
 })
 
-t.test('of concurrent refreshes in two processes the one that began last is kept, whichever ends last', async (t) => {
+t.test('of concurrent refreshes in two processes the one that began last is stored, whichever ends last', async (t) => {
   for (const order of [[0, 1], [1, 0]] as const) {
     const apps = await twoApps(t)
     const made = [held('first'), held('second')] as const

@@ -119,7 +119,7 @@ t.test('cache.wrap fails all calls of a process with one failed run, and each ot
   t.same((await apps[0].cache.wrap('rows', 1, options, made.value)).run, 3, 'no failure is stored')
 })
 
-t.test('cache.wrap calls the functions of all who wait side by side, when a run was aborted', async (t) => {
+t.test('after an aborted run, cache.wrap runs the functions of all waiting calls concurrently', async (t) => {
   const app = await cachingApp(t)
   const gate = Promise.withResolvers<void>()
   let [now, most] = [0, 0]
@@ -144,7 +144,7 @@ t.test('cache.wrap waits for a function that hangs no longer than lockTimeout, i
   await one.cache.wrap('warm', 1, options, () => 1)
   let runs = 0
   const make = async () => ++runs === 1 ? await new Promise<number>(() => {}) : runs
-  one.cache.wrap('rows', 1, options, make).catch(() => {}) // never answered
+  one.cache.wrap('rows', 1, options, make).catch(() => {}) // never settles
   await until(() => runs === 1, { what: 'the function hangs' })
   const begunAt = performance.now()
   const values = await Promise.all(Array.from({ length: 20 }, (_, index) => (index % 2 === 0 ? one : other).cache.wrap('rows', 1, options, make)))

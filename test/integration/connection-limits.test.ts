@@ -11,11 +11,12 @@ import rateLimit from '../../plugins/standalone/rate-limit.ts'
 import prism from '../../plugins/index.ts'
 import type { PrismOptions } from '../../plugins/index.ts'
 import redis from '../../plugins/redis.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const server = await startRedis(t)
 const plain = { session: false, cache: false, rateLimit: false, events: false } as const
@@ -26,7 +27,7 @@ async function start (t: Test, options: Partial<PrismOptions>, routes: (app: Fas
   const app = Fastify(settings)
   t.teardown(() => app.close())
   let handled = 0
-  await app.register(prism, { redis: { url: server.url }, ...options })
+  await app.register(prism, { redis: { url: server.url, commandTimeout }, ...options })
   routes(app, () => { handled += 1 })
   app.setNotFoundHandler(async () => { handled += 1; return 'none' })
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -59,7 +60,7 @@ const routes = {
 } as const
 
 for (const [name, [path, options]] of Object.entries(routes)) {
-  t.test(`connection limits close a connection with more than 64 unanswered requests, and run at most its first one: ${name}`, async (t) => {
+  t.test(`connection limits close a connection with more than 64 requests without a response, and run at most its first one: ${name}`, async (t) => {
     const { app, port, handled } = await start(t, options, (app, count) => {
       app.get('/cached', { config: { cache: options === plain ? undefined : { ttl: '1m' } } as object }, async () => { count(); return '#1;' })
       app.get('/free', { config: options === plain ? {} : { rateLimit: false, session: false, cache: false } }, async () => { count(); return '#1;' })
@@ -81,7 +82,7 @@ t.test('connection limits apply in an app with a standalone plugin', async (t) =
   const app = Fastify()
   t.teardown(() => app.close())
   let handled = 0
-  await app.register(redis, { url: server.url })
+  await app.register(redis, { url: server.url, commandTimeout })
   await app.register(rateLimit, { quota: 1_000_000 })
   app.get('/', async () => { handled += 1; return '' })
   await app.listen({ port: 0, host: '127.0.0.1' })
@@ -95,11 +96,11 @@ t.test('connection limits apply in an app with a standalone plugin', async (t) =
 })
 
 t.test('connection limits apply to undecodable paths if frameworkErrors checks them', async (t) => {
-  let answered = 0
+  let responseCount = 0
   const { port, handled } = await start(t, limited, (app) => { app.get('/free', async () => 'here') }, {
     frameworkErrors (error: Error, request: FastifyRequest, reply: FastifyReply) {
       if (!request.server.isWithinConnectionLimits(request, reply)) return
-      answered += 1
+      responseCount += 1
       reply.code(400).send(error)
     }
   })
@@ -108,12 +109,12 @@ t.test('connection limits apply to undecodable paths if frameworkErrors checks t
   socket.resume().write(requests('/free', 1) + requests('/%zz', 1600))
   await closed
 
-  t.ok(answered <= 63, `${answered} are answered`)
+  t.ok(responseCount <= 63, `${responseCount} receive a response`)
   t.equal(handled(), 0)
   t.equal((await fetch(`http://127.0.0.1:${port}/%zz`)).status, 400)
 })
 
-t.test('connection limits let a client that reads have 64 requests unanswered, again and again', async (t) => {
+t.test('connection limits let a client that reads have 64 requests without a response, again and again', async (t) => {
   const { port } = await start(t, limited, (app) => {
     app.get<{ Params: { n: string } }>('/:n', async ({ params }) => `#${params.n};`)
   })
@@ -124,19 +125,19 @@ t.test('connection limits let a client that reads have 64 requests unanswered, a
     const send = () => { for (; sent < Math.min(2000, seen().length + ahead); sent++) socket.write(requests(`/${sent}`, 1)) }
     socket.on('data', send)
     send()
-    await until(() => seen().length === 2000, { what: '2,000 answers' })
+    await until(() => seen().length === 2000, { what: '2,000 responses' })
     t.same(seen(), Array.from({ length: 2000 }, (_, number) => String(number)))
   }
 })
 
-t.test('connection limits answer a chunk of 64 requests in order, and close at the 65th', async (t) => {
+t.test('connection limits serve a chunk of 64 requests in order, and close at the 65th', async (t) => {
   const { port } = await start(t, limited, (app) => {
     app.get<{ Params: { n: string } }>('/:n', async ({ params }) => `#${params.n};`)
   })
   const [all, over] = [open(t, port), open(t, port)]
   const seen = reading(all)
   all.write(Array.from({ length: 64 }, (_, number) => requests(`/${number}`, 1)).join(''))
-  await until(() => seen().length === 64, { what: '64 answers' })
+  await until(() => seen().length === 64, { what: '64 responses' })
   t.same(seen(), Array.from({ length: 64 }, (_, number) => String(number)))
 
   over.resume()
@@ -145,7 +146,7 @@ t.test('connection limits answer a chunk of 64 requests in order, and close at t
   await closed
 })
 
-t.test('connection limits close the connections with the most unanswered requests when the process has more than 4,096, and no others', async (t) => {
+t.test('connection limits close the connections with the most requests without a response when the process has more than 4,096, and no others', async (t) => {
   const held: (() => void)[] = []
   const received: IncomingMessage[] = []
   let most = 0
@@ -170,7 +171,7 @@ t.test('connection limits close the connections with the most unanswered request
   await until(() => closed > 0, { what: 'some are closed' })
   await until(() => handled() >= 19 + (80 - closed) * 60, { what: 'the requests of open connections are handled' })
   t.ok(closed < 80, `${closed} of 80 are closed`)
-  t.ok(most <= 4096 + 1, `${most} unanswered requests on open connections at a time`)
+  t.ok(most <= 4096 + 1, `${most} requests without a response on open connections at a time`)
 
   await until(() => {
     for (const release of held.splice(0)) release()
@@ -208,7 +209,7 @@ t.test('connection limits close a connection whose client does not read, and no 
   await until(async () => await connections() === 3, { what: 'those that do not read are closed' })
   await until(() => read > body.length, { what: 'the slow client has read all', deadlineMs: 60_000 })
   idle.write(requests('/', 1))
-  await until(() => seen().length === 2, { what: 'the idle connection is answered' })
+  await until(() => seen().length === 2, { what: 'the idle connection receives a response' })
   t.notOk(waiting.destroyed)
   t.match(lines.find((line) => line.includes('Connections closed')), /"unread":[123]/)
 })
@@ -231,19 +232,19 @@ t.test('connection limits keep the async context of each pipelined request', asy
   t.teardown(() => app.close())
   const context = new AsyncLocalStorage<string>()
   app.addHook('onRequest', (request, _reply, done) => { context.run(request.url.slice(1), done) })
-  await app.register(prism, { redis: { url: server.url }, ...limited })
+  await app.register(prism, { redis: { url: server.url, commandTimeout }, ...limited })
   app.get('/:n', async () => `#${context.getStore()};`)
   await app.listen({ port: 0, host: '127.0.0.1' })
   const socket = open(t, (app.server.address() as AddressInfo).port)
   const seen = reading(socket)
   socket.write(Array.from({ length: 16 }, (_, number) => requests(`/${number}`, 1)).join(''))
 
-  await until(() => seen().length === 16, { what: '16 answers' })
+  await until(() => seen().length === 16, { what: '16 responses' })
   t.same(seen(), Array.from({ length: 16 }, (_, number) => String(number)))
 })
 
 t.test('connection limits reject invalid options by name', async (t) => {
-  const register = async (connections: object) => { await Fastify().register(prism, { redis: { url: server.url }, ...plain, connections }) }
+  const register = async (connections: object) => { await Fastify().register(prism, { redis: { url: server.url, commandTimeout }, ...plain, connections }) }
 
   for (const sendTimeout of ['soon', 30, '0s', null, false]) await t.rejects(register({ sendTimeout }), { code: 'PRISM_ERR_OPTION', message: /connections\.sendTimeout/ })
   await t.rejects(register({ sendTimout: '1s' }), { code: 'PRISM_ERR_OPTION', message: /connections\.sendTimout.*Known options: sendTimeout/ })

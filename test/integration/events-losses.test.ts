@@ -1,4 +1,5 @@
 import t from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { publish } from '../support/publish.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import type { Rig } from '../support/proxied-redis.ts'
@@ -7,8 +8,8 @@ import { dataOf, listen, startEventsApp } from '../support/events-app.ts'
 
 t.test('a subscriber that resumes after an id receives all later events, from Redis and from the replay buffer', async (t) => {
   const { url } = await startRig(t)
-  const app = await startEventsApp(t, url)
-  const other = await startEventsApp(t, url)
+  const app = await startEventsApp(t, url, defaultDeadlineMs)
+  const other = await startEventsApp(t, url, defaultDeadlineMs)
   const first = listen(app, 'events')
   await first.ready
   const ids: string[] = []
@@ -28,7 +29,7 @@ t.test('a subscriber that resumes after an id receives all later events, from Re
 
 t.test('a subscriber receives one reset if the log no longer contains its position', async (t) => {
   const { url } = await startRig(t)
-  const app = await startEventsApp(t, url)
+  const app = await startEventsApp(t, url, defaultDeadlineMs)
   const id = await publish(app, 'events', { type: 'n', data: 1 })
 
   const unknown = listen(app, 'events', '1-1')
@@ -53,8 +54,8 @@ t.test('each subscriber receives exactly one reset', async (t) => {
     for (const publishes of [true, false]) {
       t.test(`when ${what}${publishes ? ' and an event is published' : ' and no event is published'}`, { buffered: true }, async (t) => {
         const rig = await startRig(t)
-        const app = await startEventsApp(t, rig.url)
-        const other = await startEventsApp(t, rig.url)
+        const app = await startEventsApp(t, rig.url, defaultDeadlineMs)
+        const other = await startEventsApp(t, rig.url, defaultDeadlineMs)
         const received = [listen(app, 'events'), listen(app, 'events'), listen(other, 'events')]
         await Promise.all(received.map(({ ready }) => ready))
         await publish(app, 'events', { type: 'n', data: 'before' })
@@ -74,8 +75,8 @@ t.test('each subscriber receives exactly one reset', async (t) => {
 
 t.test('events of 500 topics and a long, large log are read after a lost connection, and other topics are served meanwhile', async (t) => {
   const { url, control } = await startRig(t)
-  const app = await startEventsApp(t, url)
-  const publisher = await startEventsApp(t, url)
+  const app = await startEventsApp(t, url, defaultDeadlineMs)
+  const publisher = await startEventsApp(t, url, defaultDeadlineMs)
   const received = Array.from({ length: 500 }, (_, n) => listen(app, `user:${n}`))
   await Promise.all(received.map(({ ready }) => ready))
   const large = listen(app, 'large')
@@ -91,7 +92,7 @@ t.test('events of 500 topics and a long, large log are read after a lost connect
 
 t.test('an entry that another service wrote into the log causes a reset', async (t) => {
   const { url } = await startRig(t)
-  const app = await startEventsApp(t, url)
+  const app = await startEventsApp(t, url, defaultDeadlineMs)
   const { seen, resets, ready } = listen(app, 'events')
   await ready
 
@@ -109,9 +110,9 @@ t.test('an entry that another service wrote into the log causes a reset', async 
 
 t.test('no event is lost when the subscribed connection is killed or half open', async (t) => {
   const rig = await startRig(t)
-  const app = await startEventsApp(t, rig.url)
+  const app = await startEventsApp(t, rig.url, defaultDeadlineMs)
   const received = listen(app, 'events')
-  const publisher = await startEventsApp(t, rig.redis.url)
+  const publisher = await startEventsApp(t, rig.redis.url, defaultDeadlineMs)
   await received.ready
   const sent: number[] = []
   const send = async (n: number) => {

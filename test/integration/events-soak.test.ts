@@ -1,9 +1,9 @@
 import t from 'tap'
 import { faultsOf, soak } from '../support/soak.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
-t.test('three processes lose, duplicate or reorder no event in any fault, and receive one reset for each loss of the log', { timeout: 120_000 }, async (t) => {
+t.test('three processes lose, duplicate or reorder no event in any fault, and receive one reset for each loss of the log', { timeout: 300_000 }, async (t) => {
   const { reports, resets } = await soak(t, { seconds: 10, perSecond: 200, kills: 5, halfOpens: 2, stops: 1, stopMs: 1500, note: (text) => t.comment(text) })
 
   const acked = new Set(reports.flatMap((report) => report.acked))

@@ -49,7 +49,7 @@ t.test('events published in the tick of the subscription are delivered, even aft
   t.same(received.resets, [])
 })
 
-t.test('publish fails with a code during an outage, and subscriptions made meanwhile receive later events', async (t) => {
+t.test('publish rejects with an error code during an outage, and subscriptions made meanwhile receive later events', async (t) => {
   const rig = await startRig(t)
   const app = await startEventsApp(t, rig.url)
   await rig.redis.kill()

@@ -5,7 +5,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { startRedis } from '../support/redis.ts'
 
-t.setTimeout(240_000)
+t.setTimeout(300_000)
 
 /** Promoted objects stay until the next full collection. Measured with this load: 0.01 MB; 0.1 MB where each command retains its write. */
 const maxPromotedBytes = 50_000

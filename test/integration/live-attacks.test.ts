@@ -57,7 +57,7 @@ async function stillServes (live: LiveApp): Promise<boolean> {
   return true
 }
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('live connections withstand malformed and excessive frames', async (t) => {
   const { url } = await startRig(t)
@@ -103,11 +103,11 @@ t.test('an upgrade request that never ends is closed with 408', async (t) => {
   socket.on('error', () => {}) // the close event reports it
   socket.write('GET /live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-')
 
-  let answer = ''
-  socket.on('data', (chunk) => { answer += chunk })
+  let response = ''
+  socket.on('data', (chunk) => { response += chunk })
   await closed(socket)
 
-  t.match(answer, /^HTTP\/1.1 408 /)
+  t.match(response, /^HTTP\/1.1 408 /)
 })
 
 t.test('live connections with an invalid handshake occupy no slot', async (t) => {

@@ -15,7 +15,7 @@ import { reached } from '../support/wait-for-redis.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 /** Live connections behind a trusted proxy, with the whole stack. */
 async function startBehindProxy (t: Test, options: LiveOptions = {}, rateLimit: PrismOptions['rateLimit'] = { quota: 10_000 }): Promise<{ app: FastifyInstance, url: string }> {

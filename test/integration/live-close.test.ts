@@ -11,6 +11,7 @@ import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import prism from '../../plugins/index.ts'
 import live from '../../plugins/live.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
 import { reached } from '../support/wait-for-redis.ts'
@@ -34,7 +35,7 @@ async function start (t: Test, drain: '50ms' | '2500ms' = '50ms'): Promise<World
     app.server.closeAllConnections()
     await (closing ?? app.close())
   })
-  await app.register(prism, { redis: { url: redisUrl }, session: { secrets: ['a secret of the tests: 32 or more'] }, rateLimit: false })
+  await app.register(prism, { redis: { url: redisUrl, commandTimeout }, session: { secrets: ['a secret of the tests: 32 or more'] }, rateLimit: false })
   const gate = Promise.withResolvers<void>()
   const world: World = {
     app,

@@ -10,7 +10,7 @@ import { startRedis } from '../support/redis.ts'
 import { startService } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 async function startPublisher (t: Test, url: string): Promise<(data: object) => Promise<string>> {
   const app = await startEventsApp(t, url)

@@ -1,15 +1,16 @@
 import t from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { openLive, startLive } from '../support/live.ts'
 import { publish } from '../support/publish.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('live connections opened during an outage receive all events after it', async (t) => {
   const rig = await startRig(t)
   await rig.redis.kill()
-  const live = await startLive(t, rig.url)
+  const live = await startLive(t, rig.url, {}, defaultDeadlineMs)
   const client = await openLive(live)
   client.say({ type: 'subscribe', topic: 'events' })
   client.say({ type: 'ping' })
@@ -25,7 +26,7 @@ t.test('live connections opened during an outage receive all events after it', a
 
 t.test('live connections stay open while Redis hangs, is unreachable, and restarts empty', async (t) => {
   const rig = await startRig(t)
-  const live = await startLive(t, rig.url, { heartbeat: '1s' })
+  const live = await startLive(t, rig.url, { heartbeat: '1s' }, defaultDeadlineMs)
   const client = await openLive(live, { headers: { cookie: await live.signIn('ann') } })
   client.say({ type: 'subscribe', topic: 'events' })
   await client.next('subscribed')

@@ -8,6 +8,7 @@ import prism from '../../plugins/index.ts'
 import live from '../../plugins/live.ts'
 import type { LiveOptions } from '../../plugins/live.ts'
 import metrics from '../../plugins/metrics.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { testSecret } from '../support/app.ts'
 import { followSocket } from '../support/live.ts'
 import { startRedis } from '../support/redis.ts'
@@ -20,7 +21,7 @@ async function startApp (t: Test, { prefix, hasWebSockets = false, perMessageDef
   const app = Fastify({ forceCloseConnections: true })
   t.after(() => app.close())
   if (hasWebSockets) await app.register(websocket, { options: { perMessageDeflate } })
-  await app.register(prism, { redis: { url: redis.url }, session: { secrets: [testSecret] } })
+  await app.register(prism, { redis: { url: redis.url, commandTimeout }, session: { secrets: [testSecret] } })
   if (prefix === undefined) await app.register(live, options)
   else await app.register(async (scope) => { await scope.register(live, options) }, { prefix })
   if (hasWebSockets) app.get('/own', { websocket: true }, (socket) => { socket.send('own') })
@@ -107,7 +108,7 @@ t.test('events keep their order where the WebSocket plugin of the app compresses
 t.test('metrics are served at a chosen path, on the app\'s port and on the separate one', async (t) => {
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: redis.url }, session: false })
+  await app.register(prism, { redis: { url: redis.url, commandTimeout }, session: false })
   await app.register(metrics, { path: '/internal/metrics', port: 0, host: '127.0.0.1' })
   await app.listen({ port: 0, host: '127.0.0.1' })
   await until(() => app.metrics.port !== undefined, { what: 'the metrics port' })
@@ -124,7 +125,7 @@ t.test('a wrong or unknown option of the metrics is rejected by name', async (t)
 
   for (const [options, option] of wrong) {
     const app = Fastify()
-    await app.register(prism, { redis: { url: redis.url }, session: false })
+    await app.register(prism, { redis: { url: redis.url, commandTimeout }, session: false })
     await t.rejects(async () => { await app.register(metrics, options) }, { code: 'PRISM_ERR_OPTION', message: new RegExp(option) }, option)
     await app.close().catch(() => {}) // its start has failed
   }

@@ -43,7 +43,7 @@ async function begun ({ app }: LiveApp, ...topics: string[]): Promise<void> {
   }
 }
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('an independent EventSource receives events and resumes by itself', async (t) => {
   const { url } = await startRig(t)

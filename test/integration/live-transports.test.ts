@@ -6,6 +6,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
 import live from '../../plugins/live.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { testSecret } from '../support/app.ts'
 import { publish } from '../support/publish.ts'
 import { startRedis } from '../support/redis.ts'
@@ -15,7 +16,7 @@ async function startApp (t: Test): Promise<FastifyInstance> {
   const redis = await startRedis(t)
   const app = Fastify({ forceCloseConnections: true })
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: redis.url }, session: { secrets: [testSecret] } })
+  await app.register(prism, { redis: { url: redis.url, commandTimeout }, session: { secrets: [testSecret] } })
   // As a compression plugin does: the response is another stream than the payload.
   app.addHook('onSend', async (request, _reply, payload) => {
     return request.headers['x-replace'] !== undefined && payload instanceof Readable ? payload.pipe(new PassThrough()) : payload

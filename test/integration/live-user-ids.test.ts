@@ -8,7 +8,7 @@ import { publish } from '../support/publish.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 /** User IDs as identity providers issue them, and their topics. */
 const topicsOf: Readonly<Record<string, string>> = {

@@ -86,7 +86,7 @@ t.test('advance moves the age of responses, the end of sessions, the windows of 
   t.throws(() => { advance('soon' as never) }, { code: 'PRISM_ERR_OPTION' })
 })
 
-t.test('a faked Date moves the same, also what the process has learned of denied clients', async (t) => {
+t.test('a faked Date moves the time of Redis and of the process: a denied client is allowed and a response is stale', async (t) => {
   mock.timers.enable({ apis: ['Date'], now: Date.now() })
   t.after(() => mock.timers.reset())
   const app = await open(t, { rateLimit: { quota: 20, window: '10m' } })

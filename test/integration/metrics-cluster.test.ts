@@ -9,7 +9,7 @@ const limitBytes = 30 * 1024 * 1024
 const memory = rules.filter(({ name }) => name === 'PrismRedisMemoryCritical').map((rule) => ({ ...rule, forSeconds: 0.2 }))
 
 t.test('metrics of a Cluster are per node: a full node fires the alert, and a node that is down counts as Redis down', async (t) => {
-  t.setTimeout(90_000)
+  t.setTimeout(300_000)
   const cluster = await startCluster(t, { args: ['--maxmemory', String(limitBytes), '--cluster-require-full-coverage', 'no'] })
   const app = await buildTestApp(t, { redisUrl: cluster.url, metricsEvery: '100ms', alerting: { rules: memory } })
   const { collector, registry, history } = app.metrics

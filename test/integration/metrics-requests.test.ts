@@ -10,6 +10,7 @@ import WebSocket from 'ws'
 import prism from '../../plugins/index.ts'
 import metrics from '../../plugins/metrics.ts'
 import type { MetricsOptions } from '../../plugins/metrics.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
@@ -17,7 +18,7 @@ import { until } from '../support/until.ts'
 async function started (t: Test, routes: (app: FastifyInstance) => void, { redisUrl, ...options }: MetricsOptions & { redisUrl?: string } = {}): Promise<{ app: FastifyInstance, origin: string }> {
   const app = fastify({ forceCloseConnections: true })
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: redisUrl ?? (await startRedis(t)).url }, session: false, cache: false, events: false, rateLimit: false })
+  await app.register(prism, { redis: { url: redisUrl ?? (await startRedis(t)).url, commandTimeout }, session: false, cache: false, events: false, rateLimit: false })
   await app.register(metrics, { every: '100ms', ...options })
   await app.register(websocket)
   await app.register(async (scope) => routes(scope))
@@ -50,10 +51,10 @@ t.test('requests are in flight until their response is complete or their client 
   leaving.abort()
   t.equal(await left, 'left')
   await until(async () => await inFlight(app) === 0, { what: 'the request of a client that disconnected is not in flight, although its handler runs' })
-  const answered = fetch(`${origin}/slow`)
+  const response = fetch(`${origin}/slow`)
   await until(async () => await inFlight(app) === 1, { what: 'the second request is in flight' })
   release()
-  t.equal(await (await answered).text(), 'done')
+  t.equal(await (await response).text(), 'done')
   t.equal(await inFlight(app), 0)
 })
 

@@ -4,6 +4,7 @@ import fastify from 'fastify'
 import t from 'tap'
 import prism from '../../plugins/index.ts'
 import metrics from '../../plugins/metrics.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { buildTestApp } from '../support/app.ts'
 import type { TestApp } from '../support/app.ts'
 import { startRedis } from '../support/redis.ts'
@@ -124,10 +125,10 @@ t.test('metrics on their own port need no token, and close with the app', async 
 
   const port = await until(() => app.metrics.port, { what: 'the port' })
   const url = `http://127.0.0.1:${port}/metrics`
-  const answer = await fetch(url)
+  const response = await fetch(url)
 
-  t.equal(answer.status, 200)
-  t.match(await answer.text(), 'prism_redis_writes_total')
+  t.equal(response.status, 200)
+  t.match(await response.text(), 'prism_redis_writes_total')
   t.equal((await fetch(url.replace('/metrics', '/'))).status, 404)
   await app.close()
   await t.rejects(fetch(url))
@@ -137,7 +138,7 @@ t.test('the number of series depends on routes, methods and registered status co
   const app = fastify({ exposeHeadRoutes: false })
   t.after(() => app.close())
   for (const method of strange) app.addHttpMethod(method)
-  await app.register(prism, { redis: { url: (await startRedis(t)).url }, session: false, cache: false, events: false, rateLimit: false })
+  await app.register(prism, { redis: { url: (await startRedis(t)).url, commandTimeout }, session: false, cache: false, events: false, rateLimit: false })
   await app.register(metrics, {})
   app.route({ method: methods, url: '/any/:status', handler: (request, reply) => reply.code(Number((request.params as { status: string }).status)).send() })
   await app.ready()

@@ -4,7 +4,7 @@ import t from 'tap'
 import { buildTestApp } from '../support/app.ts'
 import { propertyRuns } from '../support/property-runs.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 // 503 is allowed: on a busy machine Redis may time out.
 

@@ -86,7 +86,7 @@ t.test('a rejected request sends Redis one write, and none once the rejection is
   t.equal(written.commandCount, (written.commands.get('EVALSHA') ?? 0) + (written.commands.get('MGET') ?? 0) + 1)
 })
 
-t.test('a rejected request for an unknown page is answered after one write to Redis', async (t) => {
+t.test('a rejected request for an unknown page receives a response after one write to Redis', async (t) => {
   const { stack, written } = await start(t)
   const remoteAddress = '203.0.113.9'
   const few = (n: number) => stack.app.inject({ url: `/few?n=${n}`, remoteAddress, headers: { cookie: stack.cookie } })

@@ -4,7 +4,7 @@ import { startRedis } from '../support/redis.ts'
 import { testDatabase } from '../support/app.ts'
 import { startService, type Service } from '../support/service.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 /** The status of one request, and the cache's outcome. */
 function send (url: string, agent: Agent): Promise<{ status: number, isHit: boolean }> {
@@ -19,19 +19,19 @@ function send (url: string, agent: Agent): Promise<{ status: number, isHit: bool
 /** Concurrent requests from 60 connections. */
 async function flood (services: readonly Service[], count: number) {
   const agent = new Agent({ keepAlive: true, maxSockets: 60 / services.length })
-  const answers = await Promise.all(Array.from({ length: count }, (_, index) => send(`${services[index % services.length]?.url}/cities/2988507`, agent)))
+  const responses = await Promise.all(Array.from({ length: count }, (_, index) => send(`${services[index % services.length]?.url}/cities/2988507`, agent)))
   agent.destroy()
-  return answers
+  return responses
 }
 
 t.test('two processes of the service allow exactly one quota, cached responses included', async (t) => {
   const environment = { REDIS_URL: (await startRedis(t)).url, DATABASE_PATH: testDatabase(t) }
   const services = await Promise.all([startService(t, environment), startService(t, environment)])
 
-  const answers = await flood(services, 1600)
+  const responses = await flood(services, 1600)
 
-  const passed = answers.filter(({ status }) => status === 200)
+  const passed = responses.filter(({ status }) => status === 200)
   t.equal(passed.length, 1000)
-  t.equal(answers.filter(({ status }) => status === 429).length, 600)
+  t.equal(responses.filter(({ status }) => status === 429).length, 600)
   t.ok(passed.filter(({ isHit }) => isHit).length > 500, 'most of them from the cache')
 })

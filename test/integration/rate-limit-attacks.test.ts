@@ -27,9 +27,9 @@ async function listen (app: FastifyInstance): Promise<(text: string) => Promise<
   await app.listen({ port: 0, host: '127.0.0.1' })
   const { port } = app.server.address() as AddressInfo
   return async (text) => await new Promise<string>((resolve, reject) => {
-    let answer = ''
+    let response = ''
     const socket = connect(port, '127.0.0.1', () => socket.write(text))
-    socket.setEncoding('utf8').on('data', (chunk) => { answer += chunk }).on('close', () => resolve(answer)).on('error', reject)
+    socket.setEncoding('utf8').on('data', (chunk) => { response += chunk }).on('close', () => resolve(response)).on('error', reject)
   })
 }
 
@@ -131,12 +131,12 @@ test('rate-limit counts malformed requests, and closes the connection when it re
     `GET / HTTP/1.1\r\nHost: a\r\nCookie: session=${'x'.repeat(10_000)}\r\n\r\n`
   ]
 
-  const answers = []
-  for (const text of [...malformed, ...malformed]) answers.push(await exchange(text))
+  const responses = []
+  for (const text of [...malformed, ...malformed]) responses.push(await exchange(text))
   const wellFormed = await app.inject('/')
 
-  t.same(answers.flatMap(statuses), ['400', '400', '405', '400', '431', '429', '429', '429', '429', '429'])
-  for (const answer of answers) t.match(answer.toLowerCase(), 'connection: close')
+  t.same(responses.flatMap(statuses), ['400', '400', '405', '400', '431', '429', '429', '429', '429', '429'])
+  for (const response of responses) t.match(response.toLowerCase(), 'connection: close')
   t.equal(wellFormed.statusCode, 429)
 })
 

@@ -2,6 +2,7 @@ import type { AddressInfo } from 'node:net'
 import { connect } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { test } from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { startCluster } from '../support/cluster.ts'
 import { faults, startRig } from '../support/faults.ts'
 import { buildLimitedApp } from '../support/limited-app.ts'
@@ -91,7 +92,7 @@ test('slots of a crashed process expire', async (t) => {
 test('concurrency is counted in the process during an outage', async (t) => {
   const rig = await startRig(t)
   const one = gate(2)
-  const app = await buildLimitedApp(t, { url: rig.url, limit: {}, routes: one.routes })
+  const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, limit: {}, routes: one.routes })
   await faults.down.inject(rig)
 
   const all = Array.from({ length: 5 }, () => app.inject('/'))
@@ -183,7 +184,7 @@ for (const name of ['down', 'hung', 'replyLost'] as const) {
   test(`slots released during a Redis fault (${name}) reject no request afterwards`, async (t) => {
     const rig = await startRig(t)
     const one = gate(1)
-    const app = await buildLimitedApp(t, { url: rig.url, limit: {}, routes: one.routes })
+    const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, limit: {}, routes: one.routes })
     const first = app.inject('/')
     await until(() => one.waiting.length === 1, { what: 'one request is in progress' })
 

@@ -2,6 +2,7 @@ import Fastify from 'fastify'
 import type { FastifyInstance } from 'fastify'
 import { test } from 'tap'
 import prism from '../../plugins/index.ts'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { startCluster } from '../support/cluster.ts'
 import { faults, startRig } from '../support/faults.ts'
 import type { Rig } from '../support/faults.ts'
@@ -33,7 +34,7 @@ async function recovered (app: FastifyInstance, { control }: Rig): Promise<void>
 for (const [name, fault] of Object.entries(faults)) {
   test(`rate-limit serves requests during a Redis fault (${name}: ${fault.does}), and rejects none for it afterwards`, async (t) => {
     const rig = await startRig(t)
-    const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 1000 } })
+    const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, limit: { quota: 1000 } })
     await send(app, 10)
 
     await fault.inject(rig)
@@ -73,7 +74,7 @@ test('a request for which Redis has failed does not wait for Redis again in a li
 
 test('rate-limit does not count requests that a hung Redis reads after their timeout', async (t) => {
   const rig = await startRig(t)
-  const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
+  const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, limit: { quota: 100 } })
   await send(app, 1)
 
   await faults.hung.inject(rig)
@@ -89,7 +90,7 @@ test('rate-limit does not count requests that a hung Redis reads after their tim
 
 test('rate-limit counts at most once a script that ran although its reply was lost', async (t) => {
   const rig = await startRig(t)
-  const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
+  const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, limit: { quota: 100 } })
   await send(app, 1)
 
   await rig.proxy.fault('replyLost')
@@ -102,7 +103,7 @@ test('rate-limit counts at most once a script that ran although its reply was lo
 
 test('rate-limit continues to count after Redis has lost its scripts', async (t) => {
   const rig = await startRig(t)
-  const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: 5000, limit: { quota: 100 } })
+  const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
   await send(app, 5)
 
   await rig.control.script('FLUSH')
@@ -113,7 +114,7 @@ test('rate-limit continues to count after Redis has lost its scripts', async (t)
 
 test('rate-limit replaces a counter of another type or format', async (t) => {
   const rig = await startRig(t)
-  const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: 5000, limit: { quota: 100 } })
+  const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 100 } })
 
   for (const spoil of [
     () => rig.control.hset(key, 'a', 'b'),
@@ -131,7 +132,7 @@ test('rate-limit replaces a counter of another type or format', async (t) => {
 
 test('rate-limit restores a counter\'s missing expiry, when it allows and when it rejects', async (t) => {
   const rig = await startRig(t)
-  const apps = [await buildLimitedApp(t, { url: rig.url, commandTimeout: 5000, limit: { quota: 3 } }), await buildLimitedApp(t, { url: rig.url, commandTimeout: 5000, limit: { quota: 3 } })] as const
+  const apps = [await buildLimitedApp(t, { url: rig.url, limit: { quota: 3 } }), await buildLimitedApp(t, { url: rig.url, limit: { quota: 3 } })] as const
 
   await send(apps[0], 1)
   await rig.control.persist(key)
@@ -150,7 +151,7 @@ test('rate-limit restores a counter\'s missing expiry, when it allows and when i
 })
 
 test('rate-limit sends Redis at most one command for 1,000 requests of a blocked client', async (t) => {
-  const app = await buildLimitedApp(t, { commandTimeout: 5000, limit: { quota: 10 } })
+  const app = await buildLimitedApp(t, { limit: { quota: 10 } })
   await send(app, 10)
   const { commands } = app.redisPool.batch.counts
 
@@ -176,7 +177,7 @@ test('rate-limit allows a blocked client again when its quota refills, and not b
 
 test('rate-limit continues its local count over several outages: no recovery allows a second quota', async (t) => {
   const rig = await startRig(t)
-  const app = await buildLimitedApp(t, { url: rig.url, limit: { quota: 20, window: '10m' } })
+  const app = await buildLimitedApp(t, { url: rig.url, commandTimeout: defaultDeadlineMs, limit: { quota: 20, window: '10m' } })
   const passed: number[] = []
 
   for (let outage = 0; outage < 3; outage++) {
@@ -191,9 +192,9 @@ test('rate-limit continues its local count over several outages: no recovery all
   t.same(passed, [20, 0, 0])
 })
 
-test('rate-limit continues its local count while one Cluster master is down, also when another master restarts', { timeout: 60_000 }, async (t) => {
+test('rate-limit continues its local count while one Cluster master is down, also when another master restarts', { timeout: 300_000 }, async (t) => {
   const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
-  const app = await buildLimitedApp(t, { url: cluster.url, limit: { quota: 20, window: '10m' } })
+  const app = await buildLimitedApp(t, { url: cluster.url, commandTimeout: defaultDeadlineMs, limit: { quota: 20, window: '10m' } })
   await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
   const dead = await cluster.ownerOf(await cluster.slotOf(key))
   const [other] = cluster.masters.filter((node) => node !== dead)

@@ -63,8 +63,8 @@ test('rate-limit rejects an invalid name, cost or quota with an error that names
   for (const [name, options] of Object.entries(functions)) {
     for (const [kind, value] of Object.entries(name === 'cost' ? { ...wrong, null: null, promise: Promise.resolve(1) } : wrong)) {
       const app = await build(t, options(value))
-      const answer = await send(app)
-      t.match(answer.json(), { statusCode: 500, code: 'PRISM_ERR_OPTION', message: new RegExp(`rateLimit\\.${name.split(',')[0]}\\(\\)`) }, `${name}: ${kind}`)
+      const response = await send(app)
+      t.match(response.json(), { statusCode: 500, code: 'PRISM_ERR_OPTION', message: new RegExp(`rateLimit\\.${name.split(',')[0]}\\(\\)`) }, `${name}: ${kind}`)
       t.same(app.lines.map(({ err }) => err?.code), ['PRISM_ERR_OPTION'], 'logged once')
     }
   }

@@ -4,6 +4,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
 import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
 import { countWrites } from '../support/writes.ts'
@@ -26,7 +27,7 @@ async function appOf (t: Test, rateLimit: RateLimitOptions, auth: Auth = 'onRequ
   const warnings: App['warnings'] = []
   const app: FastifyInstance = fastify({ logger: { level: 'warn', stream: { write: (line: string) => { if (/rateLimit/.test(line)) warnings.push(JSON.parse(line)) } } } })
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: server.url }, session: { secrets }, rateLimit, events: false })
+  await app.register(prism, { redis: { url: server.url, commandTimeout }, session: { secrets }, rateLimit, events: false })
   if (auth !== 'route') app.addHook(auth, authenticate)
   routes(app)
   await app.ready()
@@ -46,21 +47,21 @@ async function statuses (app: FastifyInstance, users: (string | undefined)[], ur
   return seen
 }
 
-const visits = ['alice', 'alice', 'bob', 'alice', 'bob', 'bob', undefined]
+const userSequence = ['alice', 'alice', 'bob', 'alice', 'bob', 'bob', undefined]
 const expected = [200, 200, 200, 429, 200, 429, 200]
 
 t.test('a quota of preHandler counts by what any hook of the app has set, on plain, cached and unknown URLs', async (t) => {
   for (const auth of ['onRequest', 'preValidation', 'preHandler'] as const) {
     for (const url of ['/', '/cached']) {
       const { app, warnings } = await appOf(t, { quota: 2, hook: 'preHandler', by: userOf }, auth)
-      t.same(await statuses(app, visits, url), expected, `${auth} ${url}`)
+      t.same(await statuses(app, userSequence, url), expected, `${auth} ${url}`)
       t.same(warnings, [])
     }
   }
   const { app } = await appOf(t, { quota: 2, hook: 'preHandler', by: userOf }, 'route')
-  t.same(await statuses(app, visits, '/guarded'), expected, 'a hook of the route')
+  t.same(await statuses(app, userSequence, '/guarded'), expected, 'a hook of the route')
   const lost = await appOf(t, { quota: 2, hook: 'preHandler', by: userOf })
-  t.same(await statuses(lost.app, visits, '/nowhere'), expected.map((status) => status === 200 ? 404 : status), 'without a route')
+  t.same(await statuses(lost.app, userSequence, '/nowhere'), expected.map((status) => status === 200 ? 404 : status), 'without a route')
 })
 
 /** Ways in which plugins that are registered after the stack add a guard to each route. */
@@ -80,7 +81,7 @@ t.test('a quota of preHandler counts by what a guard sets that a later plugin ad
         app.addHook('onRoute', guard)
         page(app)
       })
-      t.same(await statuses(app, visits, url), expected, `${name} ${url}`)
+      t.same(await statuses(app, userSequence, url), expected, `${name} ${url}`)
       t.same(warnings, [])
     }
   }
@@ -121,7 +122,7 @@ t.test('a slot of a concurrency limit of preHandler is released with its request
   t.ok(await until(async () => (await statuses(app, ['alice']))[0] === 200, { what: 'the slot is free' }))
 })
 
-t.test('a cached hit under a quota of preHandler is counted, in one write where no hook waits', async (t) => {
+t.test('a cached hit under a quota of preHandler is counted, in one write if no hook waits', async (t) => {
   const { app, port, warnings } = await appOf(t, { quota: 50, hook: 'preHandler', by: () => 'all' }, 'route', (app) => {
     app.addHook('onRequest', (request, _reply, done) => { Object.assign(request, { user: 'alice' }); done() })
     app.get('/', { config: { cache: { ttl: '5m' } } }, async () => 'page')
@@ -138,7 +139,7 @@ t.test('a cached hit under a quota of preHandler is counted, in one write where 
   t.same(warnings, [])
 })
 
-t.test('a by that names clients only once auth has run is told of, not counted by address in silence', async (t) => {
+t.test('a by function that identifies clients only after authentication causes a warning, instead of silent counting by address', async (t) => {
   for (const auth of ['onRequest', 'preValidation', 'preHandler'] as const) {
     for (const by of [userOf, async (request: FastifyRequest) => userOf(request)]) {
       const { app, warnings } = await appOf(t, { quota: 100, by }, auth)
@@ -149,14 +150,14 @@ t.test('a by that names clients only once auth has run is told of, not counted b
   }
 })
 
-t.test('a by that throws in onRequest is answered with 500, and told of with the remedy', async (t) => {
+t.test('a by function that throws in onRequest causes a 500, and a log line with the remedy', async (t) => {
   const { app, warnings } = await appOf(t, { quota: 2, by: (request) => (request as unknown as { user: { id: string } }).user.id })
 
   t.same(await statuses(app, ['alice', 'bob']), [500, 500])
   t.equal(warnings.filter(({ msg }) => /set hook: 'preHandler'/.test(msg)).length, 1)
 })
 
-t.test('a by that names clients in onRequest, or none in either hook, is not told of', async (t) => {
+t.test('a by function that identifies clients in onRequest, or in neither hook, causes no warning', async (t) => {
   for (const by of [(request: FastifyRequest) => request.headers['x-user'] as string | undefined, () => undefined, async () => null]) {
     const { app, warnings } = await appOf(t, { quota: 100, by })
     await statuses(app, [undefined, 'alice', undefined, 'bob'])
@@ -164,7 +165,7 @@ t.test('a by that names clients in onRequest, or none in either hook, is not tol
   }
 })
 
-t.test('a hook that limits do not run in is refused at start', async (t) => {
+t.test('a hook in which rate limits do not run is rejected at start', async (t) => {
   for (const hook of ['onSend', 'preValidation', '', null, 1]) {
     const app = fastify()
     t.after(() => app.close())

@@ -5,12 +5,13 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { test } from 'tap'
 import prism from '../../plugins/index.ts'
 import { rateLimitStore } from '../../plugins/rate-limit.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { stored } from '../support/caching.ts'
 import { buildLimitedApp } from '../support/limited-app.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 
-const answer = async () => ({ fine: true })
+const handler = async () => ({ fine: true })
 
 async function statuses (app: FastifyInstance, ...urls: string[]): Promise<number[]> {
   const all: number[] = []
@@ -22,10 +23,10 @@ test('rate-limit applies the cost of the route, or of the stack', async (t) => {
   const app = await buildLimitedApp(t, {
     limit: { quota: 10 },
     routes: (app) => {
-      app.get('/own', { config: { rateLimit: { quota: 5, cost: 2 } } }, answer)
-      app.get('/dear', { config: { rateLimit: { cost: 4 } } }, answer)
-      app.get('/free', { config: { rateLimit: { cost: 0 } } }, answer)
-      app.get('/sized', { config: { rateLimit: { quota: 100, cost: (request) => Number((request.query as { size: string }).size) } } }, answer)
+      app.get('/own', { config: { rateLimit: { quota: 5, cost: 2 } } }, handler)
+      app.get('/dear', { config: { rateLimit: { cost: 4 } } }, handler)
+      app.get('/free', { config: { rateLimit: { cost: 0 } } }, handler)
+      app.get('/sized', { config: { rateLimit: { quota: 100, cost: (request) => Number((request.query as { size: string }).size) } } }, handler)
     }
   })
 
@@ -36,7 +37,7 @@ test('rate-limit applies the cost of the route, or of the stack', async (t) => {
 
 test('rate-limit reports its unit if it is not requests', async (t) => {
   const size = (request: FastifyRequest) => Number(request.headers['content-length'] ?? 0)
-  const app = await buildLimitedApp(t, { limit: { quota: 10 }, routes: (app) => { app.post('/', { config: { rateLimit: { quota: 1000, unit: 'content-bytes', cost: size } } }, answer) } })
+  const app = await buildLimitedApp(t, { limit: { quota: 10 }, routes: (app) => { app.post('/', { config: { rateLimit: { quota: 1000, unit: 'content-bytes', cost: size } } }, handler) } })
   const post = async (bytes: number) => await app.inject({ method: 'POST', url: '/', payload: 'x'.repeat(bytes), headers: { 'content-type': 'text/plain' } })
 
   const [first, second, third] = [await post(600), await post(600), await post(400)]
@@ -47,14 +48,14 @@ test('rate-limit reports its unit if it is not requests', async (t) => {
 })
 
 test('rate-limit with concurrency and no quota accepts only the options of concurrency, and applies the cost to the stack\'s quota', async (t) => {
-  const app = await buildLimitedApp(t, { limit: { quota: 10 }, routes: (app) => { app.get('/', { config: { rateLimit: { concurrency: 3, cost: 4, name: 'reports' } } }, answer) } })
+  const app = await buildLimitedApp(t, { limit: { quota: 10 }, routes: (app) => { app.get('/', { config: { rateLimit: { concurrency: 3, cost: 4, name: 'reports' } } }, handler) } })
 
   const reply = await app.inject('/')
 
   t.equal(reply.headers['ratelimit-policy'], '"default";q=10;w=60, "reports";q=3;qu="concurrent-requests"')
   t.match(reply.headers.ratelimit, /^"default";r=6;t=\d+, "reports";r=2$/)
   for (const wrong of [{ concurrency: 3, window: '1s' }, { concurrency: 0 }, { quota: 5, concurrency: 1.5 }, { quota: 5, unit: 'bytes' }]) {
-    await t.rejects(buildLimitedApp(t, { limit: {}, routes: (app) => { app.get('/', { config: { rateLimit: wrong as never } }, answer) } }), { code: 'PRISM_ERR_OPTION' })
+    await t.rejects(buildLimitedApp(t, { limit: {}, routes: (app) => { app.get('/', { config: { rateLimit: wrong as never } }, handler) } }), { code: 'PRISM_ERR_OPTION' })
   }
 })
 
@@ -69,16 +70,16 @@ test('rate-limit reports an invalid result of a cost function as an option error
 
 test('rate-limit counts routes of a group together, and rejects a group with different options', async (t) => {
   const config = { rateLimit: { quota: 2, group: 'writes' } }
-  const app = await buildLimitedApp(t, { limit: {}, routes: (app) => { app.get('/a', { config }, answer).get('/b', { config }, answer) } })
+  const app = await buildLimitedApp(t, { limit: {}, routes: (app) => { app.get('/a', { config }, handler).get('/b', { config }, handler) } })
 
   t.same(await statuses(app, '/a', '/b', '/a'), [200, 200, 429])
-  await t.rejects(buildLimitedApp(t, { limit: {}, routes: (app) => { app.get('/a', { config }, answer).get('/b', { config: { rateLimit: { quota: 3, group: 'writes' } } }, answer) } }), { code: 'PRISM_ERR_OPTION' })
+  await t.rejects(buildLimitedApp(t, { limit: {}, routes: (app) => { app.get('/a', { config }, handler).get('/b', { config: { rateLimit: { quota: 3, group: 'writes' } } }, handler) } }), { code: 'PRISM_ERR_OPTION' })
 })
 
 test('rate-limit applies several policies of a route', async (t) => {
   const app = await buildLimitedApp(t, {
     limit: { quota: 100 },
-    routes: (app) => { app.get('/', { config: { rateLimit: [{ name: 'burst', quota: 2, window: '10m' }, { name: 'daily', quota: 3, window: '1d', algorithm: 'fixed' }] } }, answer) }
+    routes: (app) => { app.get('/', { config: { rateLimit: [{ name: 'burst', quota: 2, window: '10m' }, { name: 'daily', quota: 3, window: '1d', algorithm: 'fixed' }] } }, handler) }
   })
 
   const first = await app.inject('/')
@@ -99,16 +100,16 @@ test('rate-limit with dryRun reports and rejects nothing', async (t) => {
 })
 
 /** As in apps without @fastify/rate-limit: that package gives the same name another type. */
-type Answer = NonNullable<RouteRateLimit['onExceeded']>
+type OnExceeded = NonNullable<RouteRateLimit['onExceeded']>
 
 test('onExceeded replies itself, or throws the error to the app\'s error handler', async (t) => {
   const app = await buildLimitedApp(t, {
     limit: {},
     routes: (app) => {
       app.setErrorHandler((error: Error & { statusCode: number }, _request, reply) => reply.code(error.statusCode).send({ mine: error.message }))
-      app.get('/own', { config: { rateLimit: { quota: 1, onExceeded: (() => ({ slow: 'down' })) as Answer } as object } }, answer)
-      app.get('/app', { config: { rateLimit: { quota: 1, onExceeded: ((_request, _reply, error) => { throw error }) as Answer } as object } }, answer)
-      app.get('/sent', { config: { rateLimit: { quota: 1, onExceeded: ((_request, reply) => reply.redirect('/wait', 302)) as Answer } as object } }, answer)
+      app.get('/own', { config: { rateLimit: { quota: 1, onExceeded: (() => ({ slow: 'down' })) as OnExceeded } as object } }, handler)
+      app.get('/app', { config: { rateLimit: { quota: 1, onExceeded: ((_request, _reply, error) => { throw error }) as OnExceeded } as object } }, handler)
+      app.get('/sent', { config: { rateLimit: { quota: 1, onExceeded: ((_request, reply) => reply.redirect('/wait', 302)) as OnExceeded } as object } }, handler)
     }
   })
   await statuses(app, '/own', '/app', '/sent')
@@ -161,9 +162,9 @@ test('a reset unblocks a blocked address at once', async (t) => {
 test('rate-limit counts cached hits, and its fields are not stored', async (t) => {
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: (await startRedisProcess(t)).url }, session: false, events: false, rateLimit: { quota: 4 } })
+  await app.register(prism, { redis: { url: (await startRedisProcess(t)).url, commandTimeout }, session: false, events: false, rateLimit: { quota: 4 } })
   await reached(app)
-  app.get('/', { config: { cache: { ttl: '1m' } } }, answer)
+  app.get('/', { config: { cache: { ttl: '1m' } } }, handler)
 
   const replies = []
   for (let index = 0; index < 5; index++) {
@@ -186,12 +187,12 @@ test('rateLimitStore counts for @fastify/rate-limit', async (t) => {
   const { url } = await startRedisProcess(t)
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url }, session: false, cache: false, events: false, rateLimit: false })
+  await app.register(prism, { redis: { url, commandTimeout }, session: false, cache: false, events: false, rateLimit: false })
   await reached(app)
   await app.register(async (scope) => {
     await scope.register(fastifyRateLimit, { store: rateLimitStore(app.redisPool), max: 3, timeWindow: '1m' })
-    scope.get('/', answer)
-    scope.get('/own', { config: { rateLimit: { max: 1 } } as object }, answer)
+    scope.get('/', handler)
+    scope.get('/own', { config: { rateLimit: { max: 1 } } as object }, handler)
   })
 
   const all = await Promise.all(Array.from({ length: 10 }, () => app.inject('/')))

@@ -31,11 +31,11 @@ function send (port: number, path: string, agent: Agent): Promise<number> {
 }
 
 /** 600 requests to a route from 60 connections, spread over the servers. */
-async function flood (servers: readonly Server[], route: number, onAnswer = () => {}): Promise<Partial<Record<number, number>>> {
+async function flood (servers: readonly Server[], route: number, onResponse = () => {}): Promise<Partial<Record<number, number>>> {
   const agent = new Agent({ keepAlive: true, maxSockets: 60 / servers.length })
   const statuses = await Promise.all(Array.from({ length: 600 }, async (_, index) => {
     const status = await send(servers[index % servers.length]?.port ?? 0, `/${route}`, agent)
-    onAnswer()
+    onResponse()
     return status
   }))
   agent.destroy()
@@ -59,11 +59,11 @@ test('exactly 100 of 600 concurrent requests from 60 connections in 2 processes 
 
 test('no more than the quota is allowed when one of 3 processes is killed during the load', async (t) => {
   const route = routes.length - 1
-  let answers = 0
+  let responses = 0
 
   const counts = await flood(servers, route, () => {
-    answers += 1
-    if (answers === 30) servers[0]?.child.kill('SIGKILL')
+    responses += 1
+    if (responses === 30) servers[0]?.child.kill('SIGKILL')
   })
   const more = await flood(servers.slice(1), route)
 

@@ -12,16 +12,16 @@ import { until } from '../support/until.ts'
 const quota = 10
 const windowMs = 500
 
-interface Passed { askedAt: number, answeredAt: number }
+interface Passed { sentAt: number, receivedAt: number }
 
 /** Sends bursts with gaps between them. @returns the allowed requests */
 async function send (app: FastifyInstance, remoteAddress: string, bursts: readonly { count: number, gapMs: number }[]): Promise<Passed[]> {
   const passed: Passed[] = []
   for (const { count, gapMs } of bursts) {
     await Promise.all(Array.from({ length: count }, async () => {
-      const askedAt = performance.now()
+      const sentAt = performance.now()
       const { statusCode } = await app.inject({ url: '/', remoteAddress })
-      if (statusCode === 200) passed.push({ askedAt, answeredAt: performance.now() })
+      if (statusCode === 200) passed.push({ sentAt, receivedAt: performance.now() })
     }))
     await sleep(gapMs) // the arrival pattern is what is tested
   }
@@ -30,7 +30,7 @@ async function send (app: FastifyInstance, remoteAddress: string, bursts: readon
 
 /** Counts requests that certainly lie in one window, because both request and response do. */
 function mostInAWindow (passed: readonly Passed[]): number {
-  return Math.max(0, ...passed.map(({ askedAt: fromAt }) => passed.filter(({ askedAt, answeredAt }) => askedAt >= fromAt && answeredAt < fromAt + windowMs).length))
+  return Math.max(0, ...passed.map(({ sentAt: fromAt }) => passed.filter(({ sentAt, receivedAt }) => sentAt >= fromAt && receivedAt < fromAt + windowMs).length))
 }
 
 /** One request opens a window; bursts arrive late in it and early in the next. */

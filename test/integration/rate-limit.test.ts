@@ -6,6 +6,7 @@ import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import rateLimit from '../../plugins/rate-limit.ts'
 import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
 import redis from '../../plugins/redis.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 
@@ -13,7 +14,7 @@ import { startRedisProcess } from '../support/redis-process.ts'
 async function app (t: Test, options: RateLimitOptions, routes: (app: FastifyInstance) => void = () => {}, url?: string): Promise<FastifyInstance> {
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(redis, { url: url ?? (await startRedisProcess(t)).url })
+  await app.register(redis, { url: url ?? (await startRedisProcess(t)).url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(rateLimit, options)
   routes(app)
@@ -22,10 +23,10 @@ async function app (t: Test, options: RateLimitOptions, routes: (app: FastifyIns
   return app
 }
 
-const answer = async () => ({ fine: true })
+const handler = async () => ({ fine: true })
 
 test('rate-limit sends the quota, the remainder and the time of the reset', async (t) => {
-  const limited = await app(t, { quota: 3 }, (app) => app.get('/', answer))
+  const limited = await app(t, { quota: 3 }, (app) => app.get('/', handler))
 
   const reply = await limited.inject('/')
 
@@ -35,7 +36,7 @@ test('rate-limit sends the quota, the remainder and the time of the reset', asyn
 })
 
 test('rate-limit sends Retry-After with each rejection, also from the deny cache and with another policy that allows', async (t) => {
-  const limited = await app(t, { quota: 100 }, (app) => app.get('/', { config: { rateLimit: { quota: 1 } } }, answer))
+  const limited = await app(t, { quota: 100 }, (app) => app.get('/', { config: { rateLimit: { quota: 1 } } }, handler))
   await limited.inject('/')
 
   for (const by of ['Redis', 'memory', 'memory']) {
@@ -50,7 +51,7 @@ test('rate-limit sends Retry-After with each rejection, also from the deny cache
 test('rate-limit rejects with a problem document, also in an app with its own error handler', async (t) => {
   const limited = await app(t, { quota: 1 }, (app) => {
     app.setErrorHandler((_error, _request, reply) => reply.code(418).send('mine'))
-    app.get('/', answer)
+    app.get('/', handler)
   })
   await limited.inject('/')
 
@@ -69,7 +70,7 @@ test('rate-limit rejects with a problem document, also in an app with its own er
 })
 
 test('rate-limit counts HEAD as GET, and counts unknown paths', async (t) => {
-  const limited = await app(t, { quota: 10 }, (app) => app.get('/cities/:id', { config: { rateLimit: { quota: 2 } } }, answer))
+  const limited = await app(t, { quota: 10 }, (app) => app.get('/cities/:id', { config: { rateLimit: { quota: 2 } } }, handler))
 
   const statuses = [
     await limited.inject('/cities/1'),
@@ -87,9 +88,9 @@ test('a route inherits rate-limit options from its scopes, and can opt out', asy
   const limited = await app(t, { quota: 100 }, (app) => {
     app.register(async (scope) => {
       scope.routeDefaults({ rateLimit: { quota: 30, window: '10s' } })
-      scope.get('/inherits', answer)
-      scope.get('/changes', { config: { rateLimit: { quota: 5 } } }, answer)
-      scope.get('/free', { config: { rateLimit: false } }, answer)
+      scope.get('/inherits', handler)
+      scope.get('/changes', { config: { rateLimit: { quota: 5 } } }, handler)
+      scope.get('/free', { config: { rateLimit: false } }, handler)
     })
   })
 
@@ -100,7 +101,7 @@ test('a route inherits rate-limit options from its scopes, and can opt out', asy
 
 test('exactly the quota is allowed of 600 concurrent requests to two apps', async (t) => {
   const { url } = await startRedisProcess(t)
-  const routes = (app: FastifyInstance) => { app.get('/', answer) }
+  const routes = (app: FastifyInstance) => { app.get('/', handler) }
   const apps = [await app(t, { quota: 100 }, routes, url), await app(t, { quota: 100 }, routes, url)]
 
   const timeouts = () => apps.reduce((sum, { redisPool }) => sum + redisPool.batch.counts.timeouts, 0)
@@ -130,15 +131,15 @@ test('rate-limit rejects invalid options at start by name', async (t) => {
     await t.rejects(app(t, options as RateLimitOptions, undefined, url), { code: 'PRISM_ERR_OPTION', message: new RegExp(`^${message.replaceAll('.', '\\.')}`) })
   }
 
-  await t.rejects(app(t, {}, (app) => app.get('/', { config: { rateLimit: { window: '1s' } } }, answer), url), { message: /^Option rateLimit\.window must be set together with a quota/ })
+  await t.rejects(app(t, {}, (app) => app.get('/', { config: { rateLimit: { window: '1s' } } }, handler), url), { message: /^Option rateLimit\.window must be set together with a quota/ })
 })
 
 test('during an outage a route counts locally, rejects or allows, by its failureMode', async (t) => {
   const server = await startRedisProcess(t)
   const limited = await app(t, { quota: 1000, failureMode: 'open' }, (app) => {
-    app.get('/local', { config: { rateLimit: { quota: 2, failureMode: 'local' } } }, answer)
-    app.get('/closed', { config: { rateLimit: { quota: 2, failureMode: 'closed' } } }, answer)
-    app.get('/open', { config: { rateLimit: { quota: 2 } } }, answer)
+    app.get('/local', { config: { rateLimit: { quota: 2, failureMode: 'local' } } }, handler)
+    app.get('/closed', { config: { rateLimit: { quota: 2, failureMode: 'closed' } } }, handler)
+    app.get('/open', { config: { rateLimit: { quota: 2 } } }, handler)
   }, server.url)
   await server.kill()
 

@@ -6,6 +6,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { PooledRedis } from '../../src/redis/client.ts'
 import { resolveRedisPolicy } from '../../src/redis/options.ts'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { aclUser, noDefaultUser } from '../support/acl.ts'
 import { Load } from '../support/load.ts'
 import { freePort } from '../support/ports.ts'
@@ -18,7 +19,7 @@ import { startTls } from '../support/tls.ts'
 import { until } from '../support/until.ts'
 
 /** What a client does on any Redis: session, cache, purge, quota, in one write per hit. */
-async function visit (t: Test, stack: Stack): Promise<void> {
+async function checkFeatures (t: Test, stack: Stack): Promise<void> {
   const isHit = async () => /^prism; hit/.test((await stack.page()).cache)
   await until(isHit, { what: 'a stored page' })
   const { writes } = stack.app.redisPool.batch.counts
@@ -71,8 +72,8 @@ t.test('over TLS, a Cluster works as without', async (t) => {
   const pool = new PooledRedis(resolveRedisPolicy({ url: `${url},${url}`, connection: { tls: { ca } } }))
   t.after(() => pool.quit())
 
-  await until(() => pool.batch.command('SET', ['k', 'v']), { what: 'a command is answered' })
-  t.equal(String(await until(() => pool.batch.command('GET', ['k']), { what: 'another command is answered' })), 'v')
+  await until(() => pool.batch.command('SET', ['k', 'v']), { what: 'a command has a reply' })
+  t.equal(String(await until(() => pool.batch.command('GET', ['k']), { what: 'another command has a reply' })), 'v')
 })
 
 t.test('over TLS, the pool recovers after a restart', async (t) => {
@@ -85,7 +86,7 @@ t.test('over TLS, the pool recovers after a restart', async (t) => {
   t.equal(stack.app.redisPool.state, 'ready')
 })
 
-t.test('over TLS, the service reads authority, certificate and key from its environment', { timeout: 100_000 }, async (t) => {
+t.test('over TLS, the service reads authority, certificate and key from its environment', { timeout: 300_000 }, async (t) => {
   const { url, paths } = await startTls(t, { authClients: true })
 
   const service = await startService(t, { REDIS_URL: url, REDIS_TLS_CA: paths.ca, REDIS_TLS_CERT: paths.cert, REDIS_TLS_KEY: readFileSync(paths.key, 'utf8') })
@@ -101,14 +102,14 @@ t.test('over a unix socket everything works as over TCP', async (t) => {
   const path = join(folder, 'redis.sock')
   await startRedisProcess(t, { args: ['--unixsocket', path] })
 
-  await visit(t, await startStack(t, { url: `unix://${path}?db=1` }, { events: false }))
+  await checkFeatures(t, await startStack(t, { url: `unix://${path}?db=1` }, { events: false }))
 })
 
 t.test('with its own user, password, minimal rights and database everything works', async (t) => {
   const rules = ['~*', '&*', '+@all', '-@admin', '-@dangerous', '+info', '-keys']
   const { port } = await startRedisProcess(t, { args: [...noDefaultUser(), ...aclUser({ name: 'app', password: 's@:/cret', rules })] })
 
-  await visit(t, await startStack(t, { url: `redis://app:${encodeURIComponent('s@:/cret')}@127.0.0.1:${port}/5` }, { events: false }))
+  await checkFeatures(t, await startStack(t, { url: `redis://app:${encodeURIComponent('s@:/cret')}@127.0.0.1:${port}/5` }, { events: false }))
 })
 
 t.test('a password changed at run time degrades the app, which recovers when the password is right again', async (t) => {
@@ -127,11 +128,11 @@ t.test('a password changed at run time degrades the app, which recovers when the
   t.equal(stack.app.redisPool.state, 'ready')
 })
 
-t.test('behind Sentinels, every request is answered during a failover, and the new master is found', { timeout: 100_000 }, async (t) => {
+t.test('behind Sentinels, every request receives a response during a failover, and the new master is found', { timeout: 300_000 }, async (t) => {
   const group = await startSentinel(t)
   const url = `redis+sentinel://${group.sentinels.map(({ host, port }) => `${host}:${port}`).join()}/${group.name}`
-  const stack = await startStack(t, { url }, { events: false })
-  await visit(t, stack)
+  const stack = await startStack(t, { url, commandTimeout: defaultDeadlineMs }, { events: false })
+  await checkFeatures(t, stack)
   const statuses = new Set<number>()
   const load = new Load({ rate: 100, call: async () => { statuses.add((await stack.page(2)).status) } })
   t.after(() => load.stop())
@@ -139,7 +140,7 @@ t.test('behind Sentinels, every request is answered during a failover, and the n
   await group.failover()
   await until(async () => /^prism; hit/.test((await stack.page(2)).cache), { what: 'a page from the new master', deadlineMs: 30_000 })
   load.stop()
-  await until(() => load.count('waiting') === 0, { what: 'all are answered' })
+  await until(() => load.count('waiting') === 0, { what: 'all have a reply' })
 
   t.same([...statuses], [200])
   t.equal(load.count('failed'), 0)

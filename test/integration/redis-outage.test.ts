@@ -38,7 +38,7 @@ t.test('the start and the end of an outage are logged once each', async (t) => {
   t.equal(lines.filter((line) => /Redis unavailable/.test(line)).length, 1)
 })
 
-t.test('while the server executes no writes, as after CLIENT PAUSE … WRITE, the outage does not end, although it answers PING and reads', async (t) => {
+t.test('while the server executes no writes, as after CLIENT PAUSE … WRITE, the outage does not end, although it replies to PING and reads', async (t) => {
   const rig = await startRig(t)
   const lines: string[] = []
   const app = fastify({ logger: { stream: { write: (line) => { lines.push(line) } } } })

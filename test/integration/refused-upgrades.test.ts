@@ -6,6 +6,7 @@ import type { FastifyInstance } from 'fastify'
 import tap, { test } from 'tap'
 import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { buildTestApp, testSecret } from '../support/app.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
@@ -34,7 +35,7 @@ const refusals: [path: string, status: number][] = [
   ['/guarded?by=500', 500], ['/guarded?by=503', 503], ['/hijacked', 418]
 ]
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
 function guard (app: FastifyInstance): void {
   app.addHook('onRequest', async (request) => {
@@ -67,7 +68,7 @@ async function startApp (t: Test, order: Order, redis?: { url: string }): Promis
   const app = fastify()
   t.after(() => app.close())
   await order(app, {
-    stack: (scope) => scope.register(prism, { redis: { url }, session: { secrets: [testSecret] }, rateLimit: { quota: 1000, concurrency: 20 } }),
+    stack: (scope) => scope.register(prism, { redis: { url, commandTimeout }, session: { secrets: [testSecret] }, rateLimit: { quota: 1000, concurrency: 20 } }),
     upgrades: (scope) => scope.register(websocket),
     guard,
     routes
@@ -85,7 +86,7 @@ async function requestUpgrade (t: Test, app: FastifyInstance, path: string, fiel
   socket.write(`${ahead}GET ${path} HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${fields}\r\n`)
   let head = ''
   socket.on('data', (text) => { head += String(text) })
-  await until(() => head.includes('\r\n'), { what: `an answer at ${path}` })
+  await until(() => head.includes('\r\n'), { what: `a response at ${path}` })
   return { status: Number(head.slice(9, 12)), socket }
 }
 
@@ -94,7 +95,7 @@ function connectionsOf ({ server }: FastifyInstance): Promise<number> {
 }
 
 for (const [name, order] of Object.entries(orders)) {
-  test(`rejected upgrades leave no connection and hold no slot, with ${name}`, { timeout: 60_000 }, async (t) => {
+  test(`rejected upgrades leave no connection and hold no slot, with ${name}`, { timeout: 300_000 }, async (t) => {
     const app = await startApp(t, order)
     const accepted = await requestUpgrade(t, app, '/open')
 
@@ -113,13 +114,13 @@ for (const [name, order] of Object.entries(orders)) {
 }
 
 for (const [name, order] of Object.entries(orders)) {
-  test(`pipelined rejected upgrades close their sockets after the earlier responses, with ${name}`, { timeout: 60_000 }, async (t) => {
+  test(`pipelined rejected upgrades close their sockets after the earlier responses, with ${name}`, { timeout: 300_000 }, async (t) => {
     const app = await startApp(t, order)
     const [page, slow] = ['/page', '/slow'].map((path) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`) as [string, string]
-    // An upgrade after an unanswered request is rejected even if its route accepts upgrades.
+    // An upgrade after a request without a response is rejected even if its route accepts upgrades.
     for (const [ahead, path] of [[page, '/required'], [slow, '/required'], [slow + slow, '/required'], [slow, '/open'], [slow, '/nowhere'], [slow, '/%zz']] as const) {
       const { status, socket } = await requestUpgrade(t, app, path, '', ahead)
-      t.equal(status, 200, `the answer ahead of ${path}`)
+      t.equal(status, 200, `the response ahead of ${path}`)
       await until(() => socket.readableEnded, { what: `the end of the connection that requested ${path}` })
     }
     await until(async () => await connectionsOf(app) === 0, { what: 'no connection is left, though the clients keep theirs open' })
@@ -157,7 +158,7 @@ test('rejected upgrades close their sockets if the app rejects them while it clo
   t.not(refused?.status, 101)
 })
 
-test('the socket of a rejected upgrade is destroyed if its client does not read', { timeout: 60_000 }, async (t) => {
+test('the socket of a rejected upgrade is destroyed if its client does not read', { timeout: 300_000 }, async (t) => {
   const app = await startApp(t, async (app, parts) => {
     app.setErrorHandler((_error, _request, reply) => reply.code(400).send('x'.repeat(50_000_000)))
     await orders['the stack before @fastify/websocket']?.(app, { ...parts, guard: () => {} })
@@ -184,7 +185,7 @@ test('an injected request sees a rejected upgrade as a plain response', async (t
   socket.terminate()
 })
 
-test('rejected upgrades of the service leave no connection', { timeout: 60_000 }, async (t) => {
+test('rejected upgrades of the service leave no connection', { timeout: 300_000 }, async (t) => {
   const app = await buildTestApp(t)
   await app.listen({ port: 0, host: '127.0.0.1' })
 

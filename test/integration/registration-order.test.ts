@@ -7,6 +7,7 @@ import fp from 'fastify-plugin'
 import t from 'tap'
 import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
 
@@ -29,7 +30,7 @@ async function appOf (t: Test, before: string[], after: string[], routes: (app: 
   const app: FastifyInstance = fastify({ logger: { level: 'warn', stream: { write: (line: string) => { if (!/evict/.test(line)) warnings.push(JSON.parse(line)) } } } })
   t.after(() => app.close())
   for (const name of before) await neighbours[name]?.(app)
-  await app.register(prism, { redis: { url }, session: { secrets }, rateLimit: { quota: 4 } })
+  await app.register(prism, { redis: { url, commandTimeout }, session: { secrets }, rateLimit: { quota: 4 } })
   for (const name of after) await neighbours[name]?.(app)
   await routes(app)
   await app.ready()
@@ -47,7 +48,7 @@ function pages (app: FastifyInstance): void {
 
 const preflight = async (app: FastifyInstance, url: string) => await app.inject({ method: 'OPTIONS', url, headers: { origin, 'access-control-request-method': 'PUT' } })
 
-t.test('in the documented order rejections carry CORS and security headers, and nothing is warned of', async (t) => {
+t.test('in the documented order rejections carry CORS and security headers, and no warning is logged', async (t) => {
   const { app, warnings } = await appOf(t, Object.keys(neighbours), [])
   for (const [url, status] of [['/members', 401], ['/fails', 503], ['/page', 200], ['/page', 200], ['/page', 429]] as const) {
     t.match(await app.inject({ url, headers: { origin } }), { statusCode: status, headers: { 'access-control-allow-origin': origin, 'x-content-type-options': 'nosniff' } }, url)
@@ -77,7 +78,7 @@ t.test('a request with the headers of a preflight evades neither a session nor a
   })
   t.equal((await preflight(app, '/all')).statusCode, 401)
   t.same([(await preflight(app, '/limited')).statusCode, (await preflight(app, '/limited')).statusCode], [200, 429])
-  for (let round = 0; round < 6; round++) t.equal((await preflight(app, '/own')).statusCode, 204, "the app's own answer to preflights")
+  for (let round = 0; round < 6; round++) t.equal((await preflight(app, '/own')).statusCode, 204, "the app's own response to preflights")
   const seen: number[] = []
   for (let round = 0; round < 5; round++) seen.push((await preflight(app, '/any')).statusCode)
   t.ok(seen.includes(429), String(seen))
@@ -98,7 +99,7 @@ t.test('OPTIONS without both headers of a preflight is counted as every request'
   }
 })
 
-t.test('a plugin that is registered later than the stack is warned of, with the line to move', async (t) => {
+t.test('a plugin that is registered after the stack but belongs before it causes a warning that names the line to move', async (t) => {
   for (const plugin of Object.keys(neighbours)) {
     const { warnings } = await appOf(t, [], [plugin])
     t.match(warnings, [{ plugin, msg: /Move app\.register\(\S+, …\) before app\.register\(prism, …\)/ }])
@@ -112,7 +113,7 @@ t.test('a plugin that is registered later than the stack is warned of, with the 
   t.same(inScope.warnings.map(({ plugin }) => plugin), ['@fastify/cors'], 'websocket in a scope of its own loses nothing')
 })
 
-t.test('of routes declared before the stack those are named that lose something', async (t) => {
+t.test('the warning about routes declared before the stack names only those that lose something', async (t) => {
   const { url } = await startRedisProcess(t)
   const lines: App['warnings'] = []
   const app = fastify({ logger: { level: 'warn', stream: { write: (line: string) => { lines.push(JSON.parse(line)) } } } })
@@ -123,7 +124,7 @@ t.test('of routes declared before the stack those are named that lose something'
   app.get('/socket', { websocket: true }, () => {})
   app.get('/early', async () => 1)
   app.post('/hidden', { schema: { hide: true } }, async () => 1)
-  await app.register(prism, { redis: { url }, session: { secrets } })
+  await app.register(prism, { redis: { url, commandTimeout }, session: { secrets } })
 
   t.same(lines.find(({ routes }) => routes !== undefined)?.routes, ['/early (GET, HEAD)', '/hidden (POST)'])
 })

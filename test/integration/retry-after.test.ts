@@ -45,7 +45,7 @@ const routes = {
 t.test('each 503 of the stack has Retry-After, whatever an error handler does with the error', { timeout: 60_000 }, async (t) => {
   const rig = await startRig(t)
   const { url, app } = await startApp(t, rig)
-  const ask = async (path: string, cookie: string) => {
+  const refusalOf = async (path: string, cookie: string) => {
     const response = await plainFetch(`${url}${path}`, { headers: [['cookie', cookie]] })
     return [response.status, (await response.json() as { code?: string }).code, response.headers.get('retry-after')]
   }
@@ -55,17 +55,17 @@ t.test('each 503 of the stack has Retry-After, whatever an error handler does wi
   for (const scope of Object.keys(errorHandlers)) {
     held.push(plainFetch(`${url}/${scope}/few`))
     await until(() => app.cache.counts.fill === held.length, { what: 'the first handler runs' })
-    for (const [route, code] of Object.entries(routes.always)) t.same(await ask(`/${scope}/${route}?n=1`, ''), [503, code, '1'], `${scope}/${route}`)
+    for (const [route, code] of Object.entries(routes.always)) t.same(await refusalOf(`/${scope}/${route}?n=1`, ''), [503, code, '1'], `${scope}/${route}`)
     for (const [route, code] of Object.entries(routes.inHandler)) {
       const cookie = await signIn()
-      t.same(await ask(`/${scope}/${route}`, cookie), [503, code, '1'], `${scope}/${route}`)
+      t.same(await refusalOf(`/${scope}/${route}`, cookie), [503, code, '1'], `${scope}/${route}`)
       await rig.proxy.heal()
     }
   }
   const cookie = await signIn()
   await rig.proxy.fault('down')
   for (const scope of Object.keys(errorHandlers)) {
-    for (const [route, code] of Object.entries(routes.outage)) t.same(await ask(`/${scope}/${route}`, route === 'sign-in' ? '' : cookie), [503, code, '1'], `${scope}/${route}`)
+    for (const [route, code] of Object.entries(routes.outage)) t.same(await refusalOf(`/${scope}/${route}`, route === 'sign-in' ? '' : cookie), [503, code, '1'], `${scope}/${route}`)
   }
   await plainFetch(`${url}/release`)
   t.same((await Promise.all(held)).map(({ status }) => status), Object.keys(errorHandlers).map(() => 200))

@@ -14,6 +14,7 @@ import events from '../../plugins/events.ts'
 import prism from '../../plugins/index.ts'
 import type { PrismOptions } from '../../plugins/index.ts'
 import redis from '../../plugins/redis.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 
 const session = { secrets: ['a secret of the tests: 32 or more'] }
@@ -32,7 +33,7 @@ function start (t: Test): FastifyInstance & { lines: string[] } {
 
 let apps = 0
 /** Each app counts separately. */
-const stack = (options: Partial<PrismOptions> = {}): PrismOptions => ({ redis: { url, prefix: `app${apps++}:` }, session, ...options })
+const stack = (options: Partial<PrismOptions> = {}): PrismOptions => ({ redis: { url, commandTimeout, prefix: `app${apps++}:` }, session, ...options })
 const route = (app: FastifyInstance, config: object, path = '/route') => app.get(path, { config: config as never }, open)
 
 t.test('route config is rejected at start if the route was declared before the stack was loaded', async (t) => {
@@ -56,7 +57,7 @@ t.test('route config is rejected at start if the route was declared before the s
       await app.register(prism, stack())
     },
     'between two entries of the package': async (app, config) => {
-      await app.register(redis, { url })
+      await app.register(redis, { url, commandTimeout })
       route(app, config)
       await app.register(rateLimitEntry, {})
       await app.register(sessionEntry, session)
@@ -94,9 +95,9 @@ t.test('route config is rejected at start if no plugin reads it', async (t) => {
   }
 
   const parts: Record<string, (app: FastifyInstance) => PromiseLike<unknown>> = {
-    redis: (app) => app.register(redis, { url }),
-    events: async (app) => { await app.register(redis, { url }); await app.register(events, {}) },
-    cache: async (app) => { await app.register(redis, { url }); await app.register(cacheEntry, {}) },
+    redis: (app) => app.register(redis, { url, commandTimeout }),
+    events: async (app) => { await app.register(redis, { url, commandTimeout }); await app.register(events, {}) },
+    cache: async (app) => { await app.register(redis, { url, commandTimeout }); await app.register(cacheEntry, {}) },
     'the stack in another scope': (app) => app.register(async (scope) => { await scope.register(prism, stack()) })
   }
   for (const [part, register] of Object.entries(parts)) {
@@ -109,7 +110,7 @@ t.test('route config is rejected at start if no plugin reads it', async (t) => {
 
 t.test('route config between two package entries applies to the first, and by default to the second', async (t) => {
   const app = start(t)
-  await app.register(redis, { url, prefix: 'entries:' })
+  await app.register(redis, { url, commandTimeout, prefix: 'entries:' })
   await app.register(cacheEntry, {})
   app.get('/route', { config: { cache: true } }, open)
   await app.register(rateLimitEntry, { quota: 2 })

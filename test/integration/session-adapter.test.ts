@@ -5,6 +5,7 @@ import type { Test } from 'tap'
 import prism from '../../plugins/index.ts'
 import { sessionAdapter } from '../../plugins/standalone/session.ts'
 import type { AdaptedSession } from '../../plugins/standalone/session.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedis } from '../support/redis.ts'
 import { reached } from '../support/wait-for-redis.ts'
 
@@ -14,7 +15,7 @@ const redis = await startRedis({ after: (end) => t.teardown(end) })
 async function start (t: Test, routes: (app: FastifyInstance) => void): Promise<{ app: FastifyInstance, post: (url: string) => Promise<{ status: number, body: unknown, cookie: string }> }> {
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: redis.url }, session: { secrets: ['a secret of the tests: 32 or more'] } })
+  await app.register(prism, { redis: { url: redis.url, commandTimeout }, session: { secrets: ['a secret of the tests: 32 or more'] } })
   await app.register(sessionAdapter)
   app.post('/data', async (request) => adapted(request).data())
   routes(app)
@@ -108,7 +109,7 @@ t.test('a cached response that reads the adapted session is not shared', async (
 t.test('without the adapter an assignment throws and names the adapter', async (t) => {
   const app = Fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: redis.url }, session: { secrets: ['a secret of the tests: 32 or more'] } })
+  await app.register(prism, { redis: { url: redis.url, commandTimeout }, session: { secrets: ['a secret of the tests: 32 or more'] } })
   app.post('/assign', async (request) => { adapted(request)._csrf = 'x' })
   app.post('/unset', async (request) => { adapted(request).set('passport', undefined) })
 

@@ -3,6 +3,7 @@ import t from 'tap'
 import prism from '../../plugins/index.ts'
 import type { SessionOptions } from '../../plugins/index.ts'
 import { resolveSessionPolicy } from '../../src/session/options.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
 
@@ -24,7 +25,7 @@ t.test('the session cookie has the configured attributes, a prefix where browser
   for (const [cookie, isSecure, name, attributes] of cases) {
     const app = fastify()
     t.after(() => app.close())
-    await app.register(prism, { redis: { url }, session: { secrets, cookie } })
+    await app.register(prism, { redis: { url, commandTimeout }, session: { secrets, cookie } })
     app.post('/in', async (request) => { await request.session.signIn('ann'); return {} })
     app.post('/out', async (request) => { await request.session.signOut(); return {} })
     app.get('/', async (request) => request.session.userId ?? 'none')

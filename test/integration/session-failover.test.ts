@@ -6,9 +6,9 @@ import { buildSessionApp } from '../support/session-app.ts'
 import { Browser } from '../support/session-browser.ts'
 import { until } from '../support/until.ts'
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('a replica that becomes master without a sign-out does not restore the session', { timeout: 120_000 }, async (t) => {
+test('a replica that becomes master without a sign-out does not restore the session', { timeout: 300_000 }, async (t) => {
   const group = await startSentinel(t)
   const [master, replica] = group.servers
   if (master === undefined || replica === undefined) throw new Error('a master and a replica')

@@ -1,4 +1,5 @@
 import tap, { test } from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { Browser } from '../support/session-browser.ts'
 import { faults, startRig } from '../support/faults.ts'
 import { takeSnapshot } from '../support/process-faults.ts'
@@ -9,11 +10,11 @@ import { until } from '../support/until.ts'
 const patienceMs = 10_000
 const away = ['hung', 'blackHole', 'replyLost', 'reset', 'partition'] as const
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('sessions during Redis faults', { timeout: 120_000 }, async (t) => {
+test('sessions during Redis faults', { timeout: 300_000 }, async (t) => {
   const rig = await startRig(t)
-  const app = await buildSessionApp(t, rig.url)
+  const app = await buildSessionApp(t, rig.url, { commandTimeout: defaultDeadlineMs })
   const signedIn = async (user: string) => {
     const browser = new Browser(app)
     await until(async () => (await browser.post(`/sign-in/${user}`)).status === 200, { what: 'Redis is reachable again' })
@@ -46,9 +47,9 @@ test('sessions during Redis faults', { timeout: 120_000 }, async (t) => {
       await until(async () => (await browser.get(`/gates/${name}`)).body === 3, { what: 'all requests have loaded' })
       await during(async () => {
         await openGates([new Browser(app)], name, 3)
-        const answers = await within(Promise.all(slow))
+        const responses = await within(Promise.all(slow))
 
-        t.same(answers.map(({ status, setCookie }) => [status, setCookie.length]), [[503, 0], [503, 0], [200, 0]])
+        t.same(responses.map(({ status, setCookie }) => [status, setCookie.length]), [[503, 0], [503, 0], [200, 0]])
       })
       await comesBack(browser)
     })
@@ -156,7 +157,7 @@ test('sessions during Redis faults', { timeout: 120_000 }, async (t) => {
 
     for (const browser of [thief, all, before]) t.equal((await browser.get('/required')).status, 401)
     await until(async () => await rig.control.exists('session:{snap-out}', 'session:{snap-all}', 'session:{snap-rotated}') === 0, { what: 'the revocations are repeated' })
-    const other = await buildSessionApp(t, rig.url)
+    const other = await buildSessionApp(t, rig.url, { commandTimeout: defaultDeadlineMs })
     t.equal((await thief.copy(other).get('/required')).status, 401)
     t.equal((await stays.copy(other).get('/required')).status, 200)
   })
@@ -164,9 +165,9 @@ test('sessions during Redis faults', { timeout: 120_000 }, async (t) => {
 
 async function within<Value> (pending: Promise<Value>): Promise<Value> {
   const started = Date.now()
-  const answer = await pending
+  const response = await pending
   if (Date.now() - started > patienceMs) throw new Error(`took ${Date.now() - started} ms`)
-  return answer
+  return response
 }
 
 /** Makes a session look unused for ten minutes, so that the next load updates its last use. */

@@ -7,6 +7,7 @@ import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 import prism from '../../plugins/index.ts'
 import type { SessionOptions } from '../../plugins/index.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { testSecret } from '../support/app.ts'
 import { reached, unlessLate } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
@@ -20,7 +21,7 @@ async function startApp (t: Test, session: Partial<SessionOptions> = {}, isWebso
   const app = fastify()
   t.after(() => app.close())
   if (isWebsocketFirst) await app.register(websocket)
-  await app.register(prism, { redis: { url }, session: { secrets: [testSecret], ...session }, rateLimit: false })
+  await app.register(prism, { redis: { url, commandTimeout }, session: { secrets: [testSecret], ...session }, rateLimit: false })
   if (!isWebsocketFirst) await app.register(websocket)
   app.removeContentTypeParser('text/plain')
   app.post('/sign-in', async (request) => { await request.session.signIn('ann') })
@@ -67,7 +68,7 @@ for (const isWebsocketFirst of [false, true]) {
   test(`unsafe methods and upgrades have the same origin check, ${isWebsocketFirst ? '@fastify/websocket' : 'the stack'} registered first`, async (t) => {
     const { app, port, cookie } = await startApp(t, { trustedOrigins: [listed] }, isWebsocketFirst)
     const host = `127.0.0.1:${port}`
-    const verdicts: [fields: Fields, verdict: string][] = [
+    const cases: [fields: Fields, expected: string][] = [
       [{}, 'ann'],
       [{ origin: `http://${host}` }, 'ann'],
       [{ origin: `http://${host}`, 'sec-fetch-site': 'same-origin' }, 'ann'],
@@ -85,9 +86,9 @@ for (const isWebsocketFirst of [false, true]) {
       [{ origin: 'null', 'sec-fetch-site': 'cross-site' }, '403'],
       [{ 'sec-fetch-site': 'cross-site' }, '403']
     ]
-    for (const [fields, verdict] of verdicts) {
-      t.equal(await post(app, '/form', { host, cookie, ...fields }), verdict, `POST ${JSON.stringify(fields)}`)
-      t.equal(await open(t, port, '/ws', { cookie, ...fields }), verdict, `upgrade ${JSON.stringify(fields)}`)
+    for (const [fields, expected] of cases) {
+      t.equal(await post(app, '/form', { host, cookie, ...fields }), expected, `POST ${JSON.stringify(fields)}`)
+      t.equal(await open(t, port, '/ws', { cookie, ...fields }), expected, `upgrade ${JSON.stringify(fields)}`)
     }
     t.equal((await app.inject({ url: '/form', headers: { host, cookie, origin: 'https://evil.example', 'sec-fetch-site': 'cross-site' } })).body, 'ann', 'a safe method is allowed')
     t.equal((await app.inject({ url: '/form', headers: { host, cookie, origin: 'https://evil.example', connection: 'upgrade', upgrade: 'h2c' } })).body, 'ann', 'an upgrade that no page can send is allowed')
@@ -118,10 +119,10 @@ test('a request without the session cookie has no origin check, and cannot begin
   t.equal(await post(app, '/members', foreign), '401')
   t.equal(await post(app, '/off', { ...foreign, cookie }), 'off')
   t.equal(await post(app, '/form', { ...foreign, cookie: 'sid=forged' }), '403')
-  for (const [fields, verdict] of [[{ ...foreign, origin: 'null' }, '403'], [{ origin: 'null', 'sec-fetch-site': 'same-site' }, '403'], [{ origin: 'null' }, '403']] as [Fields, string][]) {
-    t.equal(await post(app, '/form', fields), verdict, `POST ${JSON.stringify(fields)}`)
-    t.equal(await post(app, '/callback', fields), verdict, `POST to a callback ${JSON.stringify(fields)}`)
-    t.equal(await open(t, port, '/ws', fields), verdict, `upgrade ${JSON.stringify(fields)}`)
+  for (const [fields, expected] of [[{ ...foreign, origin: 'null' }, '403'], [{ origin: 'null', 'sec-fetch-site': 'same-site' }, '403'], [{ origin: 'null' }, '403']] as [Fields, string][]) {
+    t.equal(await post(app, '/form', fields), expected, `POST ${JSON.stringify(fields)}`)
+    t.equal(await post(app, '/callback', fields), expected, `POST to a callback ${JSON.stringify(fields)}`)
+    t.equal(await open(t, port, '/ws', fields), expected, `upgrade ${JSON.stringify(fields)}`)
   }
   for (const url of ['/sign-in', '/note']) {
     const { statusCode, headers, json } = await app.inject({ method: 'POST', url, headers: foreign })
@@ -134,7 +135,7 @@ test('a trusted origin with a star is rejected at start', async (t) => {
   t.after(() => Promise.all([app.close(), refused.close()]))
   const star = ['https://*.example.com']
   await t.rejects(async () => await refused.register(prism, { redis: { url: 'redis://127.0.0.1:1' }, session: { secrets: [testSecret], trustedOrigins: star } }), { code: 'PRISM_ERR_OPTION', message: /session\.trustedOrigins/ })
-  await app.register(prism, { redis: { url: (await startRedisProcess(t)).url }, session: { secrets: [testSecret] } })
+  await app.register(prism, { redis: { url: (await startRedisProcess(t)).url, commandTimeout }, session: { secrets: [testSecret] } })
 
   t.throws(() => app.post('/callback', { config: { session: { trustedOrigins: star } } }, async () => {}), { code: 'PRISM_ERR_OPTION', message: /config\.session\.trustedOrigins/ })
   t.throws(() => app.routeDefaults({ session: { trustedOrigins: star } }), { code: 'PRISM_ERR_OPTION', message: /config\.session\.trustedOrigins/ })

@@ -1,15 +1,15 @@
 import { randomInt } from 'node:crypto'
 import tap, { test } from 'tap'
 import { Browser } from '../support/session-browser.ts'
-import type { Answer } from '../support/session-browser.ts'
+import type { BrowserResponse } from '../support/session-browser.ts'
 import { startRedis } from '../support/redis.ts'
 import { buildSessionApp, openGates } from '../support/session-app.ts'
 import { startSessionProcess } from '../support/session-process.ts'
 import { until } from '../support/until.ts'
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('sessions in two processes', { timeout: 120_000 }, async (t) => {
+test('sessions in two processes', { timeout: 300_000 }, async (t) => {
   const redis = await startRedis(t)
   const homes = await Promise.all([startSessionProcess(t, redis.url), startSessionProcess(t, redis.url)])
   const homeOf = (index: number) => homes[index % 2] ?? ''
@@ -18,23 +18,23 @@ test('sessions in two processes', { timeout: 120_000 }, async (t) => {
     await until(async () => (await browser.post(`/sign-in/${user}`, options)).status === 200, { what: 'the user is signed in' }) // on a busy machine Redis can time out
     return browser
   }
-  const statusesOf = (answers: Answer[]) => Object.entries(Object.groupBy(answers, ({ status }) => status)).map(([status, group]) => [status, group?.length])
+  const statusesOf = (responses: BrowserResponse[]) => Object.entries(Object.groupBy(responses, ({ status }) => status)).map(([status, group]) => [status, group?.length])
 
   t.test('fifty concurrent writes of fifty keys are all saved', async (t) => {
     const browser = await signedIn('ada')
-    const answers = await Promise.all(numbers(50).map((index) => browser.copy(homeOf(index)).post(`/set/test-${index}/${index}`)))
-    const kept = await Promise.all(numbers(50).map(async (index) => (await browser.get(`/get/test-${index}`)).body))
+    const responses = await Promise.all(numbers(50).map((index) => browser.copy(homeOf(index)).post(`/set/test-${index}/${index}`)))
+    const values = await Promise.all(numbers(50).map(async (index) => (await browser.get(`/get/test-${index}`)).body))
 
-    t.same(statusesOf(answers), [['200', 50]])
-    t.same(kept, numbers(50).map((index) => ({ value: String(index) })))
+    t.same(statusesOf(responses), [['200', 50]])
+    t.same(values, numbers(50).map((index) => ({ value: String(index) })))
   })
 
   t.test('fifty concurrent updates of one list are all saved', async (t) => {
     const browser = await signedIn('ada')
-    const answers = await Promise.all(numbers(50).map((index) => browser.copy(homeOf(index)).post('/push/test-list/alike')))
+    const responses = await Promise.all(numbers(50).map((index) => browser.copy(homeOf(index)).post('/push/test-list/alike')))
     const { value } = (await browser.get('/get/test-list')).body as { value: string[] }
 
-    t.same(statusesOf(answers), [['200', 50]])
+    t.same(statusesOf(responses), [['200', 50]])
     t.equal(value.length, 50)
   })
 
@@ -44,12 +44,12 @@ test('sessions in two processes', { timeout: 120_000 }, async (t) => {
       await browser.post('/set/test-a/before')
       const slow = [0, 1].map((index) => browser.copy(homeOf(index)).post(what === 'set' ? `${change}/${index}?gate=${what}` : `${index === 0 ? change : '/replace/test-a/1'}?gate=${what}`))
       await openGates(homes.map((home) => new Browser(home)), what, 1)
-      const answers = await Promise.all(slow)
+      const responses = await Promise.all(slow)
       const { value } = (await browser.get('/get/test-a')).body as { value?: string }
 
-      t.same(answers.map(({ status }) => status).sort(), [200, 409])
-      t.match(answers.find(({ status }) => status === 409)?.body, { code: 'PRISM_ERR_SESSION_CONFLICT', message: /session\.update\(\)/ })
-      t.equal(answers[what === 'set' ? Number(value) : Number(value ?? 0)]?.status, 200)
+      t.same(responses.map(({ status }) => status).sort(), [200, 409])
+      t.match(responses.find(({ status }) => status === 409)?.body, { code: 'PRISM_ERR_SESSION_CONFLICT', message: /session\.update\(\)/ })
+      t.equal(responses[what === 'set' ? Number(value) : Number(value ?? 0)]?.status, 200)
     }
   })
 
@@ -62,10 +62,10 @@ test('sessions in two processes', { timeout: 120_000 }, async (t) => {
     const before = await overwritten()
     const slow = numbers(6).map((index) => browser.copy(homeOf(index)).post(`/set/test-seen/${index}?gate=blind`))
     await openGates(homes.map((home) => new Browser(home)), 'blind', 3)
-    const answers = await Promise.all(slow)
+    const responses = await Promise.all(slow)
     const { value } = (await browser.get('/get/test-seen')).body as { value: string }
 
-    t.same(statusesOf(answers), [['200', 6]])
+    t.same(statusesOf(responses), [['200', 6]])
     t.match(value, /^[0-5]$/)
     t.equal(await overwritten() - before, 5)
     const mixed = ['/delete/test-seen', '/set/test-seen/x'].map((path, index) => browser.copy(homeOf(index)).post(`${path}?gate=mixed`))
@@ -108,10 +108,10 @@ test('sessions in two processes', { timeout: 120_000 }, async (t) => {
     await until(async () => (await gated.get('/gates/out')).body === 4, { what: 'four requests have loaded' })
     await browser.post('/sign-out')
     await gated.post('/gates/out')
-    const answers = await Promise.all(slow)
+    const responses = await Promise.all(slow)
 
-    t.same(answers.map(({ status, setCookie }) => [status, setCookie.length]), [[401, 0], [401, 0], [401, 0], [200, 0]])
-    t.match(answers[0]?.body, { code: 'PRISM_ERR_SESSION_ENDED' })
+    t.same(responses.map(({ status, setCookie }) => [status, setCookie.length]), [[401, 0], [401, 0], [401, 0], [200, 0]])
+    t.match(responses[0]?.body, { code: 'PRISM_ERR_SESSION_ENDED' })
     t.equal((await thief.get('/required')).status, 401)
     t.equal(await redis.client.exists('session:{slow}'), 0)
   })
@@ -126,12 +126,12 @@ test('sessions in two processes', { timeout: 120_000 }, async (t) => {
       const pushes = tabs.map(async (tab, index) => ({ index, ...await tab.post(`/push/test-list/${index}${index < 3 ? '' : `?gate=${gate}`}`) }))
       await until(async () => (await Promise.all(homes.map(async (home) => Number((await new Browser(home).get(`/gates/${gate}`)).body)))).reduce((sum, waiting) => sum + waiting) === 8, { what: 'eight requests have loaded the session' })
       await Promise.all(homes.map((home) => new Browser(home).post(`/gates/${gate}`)))
-      const answers = await Promise.all(pushes)
+      const responses = await Promise.all(pushes)
       t.equal((await slow).status, 200)
       const { value } = (await browser.get('/get/test-list')).body as { value: string[] }
 
-      t.same(answers.filter(({ status }) => ![200, 401].includes(status)), [])
-      t.same(answers.filter(({ status, index }) => status === 200 && !value.includes(String(index))).map(({ index }) => index), [])
+      t.same(responses.filter(({ status }) => ![200, 401].includes(status)), [])
+      t.same(responses.filter(({ status, index }) => status === 200 && !value.includes(String(index))).map(({ index }) => index), [])
       t.equal(value[0], 'first')
     }
   })
@@ -141,11 +141,11 @@ test('sessions in two processes', { timeout: 120_000 }, async (t) => {
       const user = `rotating-${round}`
       const browser = await signedIn(user)
       const tabs = [0, 1].map((index) => browser.copy(homeOf(index)))
-      const answers = await Promise.all(tabs.map((tab) => tab.post('/rotate')))
+      const responses = await Promise.all(tabs.map((tab) => tab.post('/rotate')))
       const alive = await Promise.all([browser, ...tabs].map(async (tab) => (await tab.get('/required')).status))
 
-      t.same(answers.map(({ status }) => status).sort(), [200, 401])
-      t.same(alive, [401, ...answers.map(({ status }) => status)])
+      t.same(responses.map(({ status }) => status).sort(), [200, 401])
+      t.same(alive, [401, ...responses.map(({ status }) => status)])
       t.equal(await redis.client.hlen(`session:{${user}}`), 1)
     }
   })
@@ -158,11 +158,11 @@ test('sessions in two processes', { timeout: 120_000 }, async (t) => {
       const acts = ['/sign-out', '/set/test-a/1', '/push/test-b/1', '/rotate', '/rotate', '/me', '/required']
       const tabs = shuffled(acts).map((path, index) => {
         const tab = browser.copy(homeOf(index + round))
-        return { path, tab, answered: path.startsWith('/me') || path.startsWith('/required') ? tab.get(path) : tab.post(path) }
+        return { path, tab, pending: path.startsWith('/me') || path.startsWith('/required') ? tab.get(path) : tab.post(path) }
       })
-      const answers = await Promise.all(tabs.map(async ({ path, answered }) => ({ path, ...await answered })))
+      const responses = await Promise.all(tabs.map(async ({ path, pending }) => ({ path, ...await pending })))
       const alive = await Promise.all([browser, ...tabs.map(({ tab }) => tab)].map(async (tab) => (await tab.get('/required')).status))
-      return { signedOut: answers.find(({ path }) => path === '/sign-out')?.status, odd: answers.filter(({ status }) => ![200, 401].includes(status)), alive: alive.filter((status) => status !== 401), left: await redis.client.exists(`session:{${user}}`) }
+      return { signedOut: responses.find(({ path }) => path === '/sign-out')?.status, odd: responses.filter(({ status }) => ![200, 401].includes(status)), alive: alive.filter((status) => status !== 401), left: await redis.client.exists(`session:{${user}}`) }
     }
     const outcomes = []
     for (const batch of numbers(30)) outcomes.push(...await Promise.all(numbers(10).map((index) => mix(batch * 10 + index))))
@@ -185,10 +185,10 @@ test('sessions in two processes', { timeout: 120_000 }, async (t) => {
     const devices = await Promise.all(numbers(8).map(() => signedIn('everywhere')))
     const saves = devices.flatMap((device, index) => [device.copy(homeOf(index)).post('/push/test-a/1'), device.copy(homeOf(index + 1)).post('/rotate')])
     const revoked = new Browser(homeOf(1)).post('/revoke-all/everywhere')
-    const answers = await Promise.all(saves)
+    const responses = await Promise.all(saves)
 
     t.equal((await revoked).status, 200)
-    t.same(answers.filter(({ status }) => ![200, 401].includes(status)), [])
+    t.same(responses.filter(({ status }) => ![200, 401].includes(status)), [])
     // For some milliseconds the key holds the last creation; a session lives for an hour.
     await until(async () => await redis.client.exists('session:{everywhere}') === 0, { what: 'no session is left' })
   })
@@ -216,9 +216,9 @@ test('sessions in two processes', { timeout: 120_000 }, async (t) => {
     await browser.post('/set/test-sum/10')
     const slow = apps.flatMap((app, index) => [browser.copy(app).post(`/set/test-theme/${index}?gate=on`), browser.copy(app).post(`/set/test-sum/${index + 11}?gate=on`)])
     await openGates(apps.map((app) => new Browser(app)), 'on', 2)
-    const answers = await Promise.all(slow)
+    const responses = await Promise.all(slow)
 
-    t.same(statusesOf(answers), [['200', 4]])
+    t.same(statusesOf(responses), [['200', 4]])
     t.same((await browser.get('/get/test-sum')).body, { value: 13 })
     const defaults = await Promise.all([0, 1].map(() => buildSessionApp(t, redis.url, { onConflict: { default: 'lastWriteWins' } })))
     const parallel = defaults.map((app, index) => browser.copy(app).post(`/replace/test-any/${index}?gate=any`))

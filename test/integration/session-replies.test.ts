@@ -9,6 +9,7 @@ import { WebSocket } from 'ws'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redisPlugin from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { Browser } from '../support/session-browser.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedis } from '../support/redis.ts'
@@ -18,9 +19,9 @@ import { until } from '../support/until.ts'
 type Logged = { msg: string, level: number, route?: string }
 type Routes = (app: FastifyInstance) => void
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
+test('session changes beside the reply', { timeout: 300_000 }, async (t) => {
   const redis = await startRedis(t)
 
   t.test('an assignment to a session property throws, in strict and sloppy code, and names the method', async (t) => {
@@ -76,10 +77,10 @@ test('session changes beside the reply', { timeout: 120_000 }, async (t) => {
         for (const first of ['act', 'hijack']) {
           const browser = new Browser(home)
           if (act === 'rotate') await browser.post('/sign-in')
-          const answer = await browser.post(`/hijack?${new URLSearchParams({ act, way, first })}`)
+          const response = await browser.post(`/hijack?${new URLSearchParams({ act, way, first })}`)
           const { userId, value } = (await browser.get('/who')).body as { userId: string | null, value: string | null }
 
-          t.same([answer.status, answer.body, answer.setCookie.length], [200, 'done', 1], `${act}, ${way}, ${first} first`)
+          t.same([response.status, response.body, response.setCookie.length], [200, 'done', 1], `${act}, ${way}, ${first} first`)
           t.same([userId, value], act === 'save' ? [null, 'kept'] : ['ada', null])
         }
       }
@@ -232,7 +233,7 @@ async function serve (t: Test, url: string, routes: Routes, hasWebSockets = fals
   const lines: Logged[] = []
   const stream = new Writable({ write: (line, _encoding, done) => { lines.push(JSON.parse(String(line)) as Logged); done() } })
   const app = Fastify({ logger: { level: 'warn', stream } })
-  await app.register(redisPlugin, { url })
+  await app.register(redisPlugin, { url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(session, { secrets: sessionSecrets })
   if (hasWebSockets) await app.register(websocket)

@@ -5,6 +5,7 @@ import { test } from 'tap'
 import requestLifecycle from '../../plugins/request-lifecycle.ts'
 import redisPlugin from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { Browser } from '../support/session-browser.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedis } from '../support/redis.ts'
@@ -140,8 +141,8 @@ test('session plugin', async (t) => {
 
   t.test('leaves every name but its public decorators to the app', async (t) => {
     const own = Fastify()
-    own.decorateRequest('visitor', null).decorateRequest('sessionReads', 0).decorateRequest('sessionClaim', null)
-    await own.register(redisPlugin, { url: redis.url })
+    own.decorateRequest('user', null).decorateRequest('sessionReads', 0).decorateRequest('sessionClaim', null)
+    await own.register(redisPlugin, { url: redis.url, commandTimeout })
     await own.register(requestLifecycle)
     await own.register(session, { secrets: sessionSecrets })
     t.after(() => own.close())
@@ -154,7 +155,7 @@ test('session plugin', async (t) => {
     t.test(`works beside an @fastify/cookie that the app registers ${when} it, and preserves its cookies`, async (t) => {
       const shared = Fastify()
       if (when === 'before') await shared.register(fastifyCookie)
-      await shared.register(redisPlugin, { url: redis.url })
+      await shared.register(redisPlugin, { url: redis.url, commandTimeout })
       await shared.register(requestLifecycle)
       await shared.register(session, { secrets: sessionSecrets })
       await reached(shared)
@@ -166,16 +167,16 @@ test('session plugin', async (t) => {
         request.session.set('test-a', 1)
         return request.cookies
       })
-      const answer = await new Browser(shared).get('/', { cookie: 'x=y' })
+      const response = await new Browser(shared).get('/', { cookie: 'x=y' })
 
-      t.same(answer.body, { x: 'y' })
-      t.match(answer.setCookie.sort(), [/^sid=/, /^theme=dark/])
+      t.same(response.body, { x: 'y' })
+      t.match(response.setCookie.sort(), [/^sid=/, /^theme=dark/])
     })
   }
 
   t.test('sends no-store with a session cookie, whatever Cache-Control the handler set', async (t) => {
     const cached = Fastify()
-    await cached.register(redisPlugin, { url: redis.url })
+    await cached.register(redisPlugin, { url: redis.url, commandTimeout })
     await cached.register(requestLifecycle)
     await cached.register(session, { secrets: sessionSecrets })
     await reached(cached)
@@ -197,7 +198,7 @@ test('session plugin', async (t) => {
 
   t.test('sends the new cookie of a rotation even if the save after it fails', async (t) => {
     const failing = Fastify()
-    await failing.register(redisPlugin, { url: redis.url })
+    await failing.register(redisPlugin, { url: redis.url, commandTimeout })
     await failing.register(requestLifecycle)
     await failing.register(session, { secrets: sessionSecrets })
     await reached(failing)
@@ -230,7 +231,7 @@ test('session plugin', async (t) => {
   t.test('warns if the server may evict sessions', async (t) => {
     const lines: string[] = []
     const warning = Fastify({ logger: { stream: new Writable({ write (line, _encoding, done) { lines.push(String(line)); done() } }) } })
-    await warning.register(redisPlugin, { url: redis.url })
+    await warning.register(redisPlugin, { url: redis.url, commandTimeout })
     await warning.register(requestLifecycle)
     await warning.register(session, { secrets: sessionSecrets })
     t.after(() => warning.close())
@@ -241,7 +242,7 @@ test('session plugin', async (t) => {
   t.test('rejects invalid options at start, and shows no secret', async (t) => {
     const refused = Fastify()
     t.after(() => refused.close())
-    refused.register(redisPlugin, { url: redis.url }).register(requestLifecycle).register(session, { secrets: ['too-short'] })
+    refused.register(redisPlugin, { url: redis.url, commandTimeout }).register(requestLifecycle).register(session, { secrets: ['too-short'] })
 
     await t.rejects(async () => await refused.ready(), { code: 'PRISM_ERR_OPTION', message: /^(?!.*too-short)Option session\.secrets must be .*at least 32/ })
     t.throws(() => { app.routeDefaults({ session: 'always' as 'required' }) }, { code: 'PRISM_ERR_OPTION' })

@@ -60,7 +60,7 @@ t.test('package.json lists exactly the dependencies that the code imports', asyn
   t.same([...imported].filter((name) => !builtIn.includes(name) && !Object.hasOwn(peerDependencies, name ?? '')).sort(), Object.keys(dependencies).sort())
   t.same(Object.keys(peerDependencies).sort(), [...optionalPeers, 'fastify'].sort())
   t.same(Object.keys(peerDependenciesMeta).filter((name) => peerDependenciesMeta[name].optional).sort(), optionalPeers)
-  t.same(optionalPeers.filter((name) => existsSync(join(project.folder, 'node_modules', name))), [], 'users do not install what they have not asked for')
+  t.same(optionalPeers.filter((name) => existsSync(join(project.folder, 'node_modules', name))), [], 'users do not install what they have not requested')
 })
 
 t.test('the package has types for a strict consumer that checks declarations', async (t) => {

@@ -104,7 +104,7 @@ t.test('docs/integration.md registers the parts one by one', async (t) => {
   t.ok(app.hasRequestDecorator('rateLimit'))
 })
 
-t.test('docs/recipes.md answers health checks, and says what is wrong while Redis is unavailable', async (t) => {
+t.test('docs/recipes.md responds to health checks, and says what is wrong while Redis is unavailable', async (t) => {
   const app = await appOf(/health\/ready/)
 
   const [live, ready] = [await app.inject('/health/live'), await app.inject('/health/ready')]

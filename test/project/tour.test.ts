@@ -30,7 +30,7 @@ function comparable (output: string): string {
 const marker = '--- end of a command ---'
 
 t.test('each command of docs/tour.md prints what the document shows', async (t) => {
-  t.setTimeout(120_000)
+  t.setTimeout(300_000)
   const { url } = await startService(t, { REDIS_COMMAND_TIMEOUT: '5s' }) // a busy machine is no outage
   const folder = mkdtempSync(join(tmpdir(), 'prism-tour-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))

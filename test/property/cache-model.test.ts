@@ -20,18 +20,18 @@ const act: fc.Arbitrary<Act> = fc.oneof(
 
 t.test('cache serves no response older than an acknowledged purge, settles every waiter and expires every key, in any sequence of events in three processes, Redis and its replica', { timeout: 0 }, async (t) => {
   const world = await CacheWorld.start(t)
-  let answers = 0
+  let responses = 0
 
   const property = fc.asyncProperty(fc.array(act, { minLength: 10, maxLength: 60, size: 'max' }), async (acts) => {
     await world.begin()
     for (const each of acts) await world.act(each)
     await world.end()
-    answers += acts.filter(({ what }) => what === 'request').length
+    responses += acts.filter(({ what }) => what === 'request').length
     if (world.faults.length > 0) throw new Error(world.faults.join('\n'))
   })
 
   await fc.assert(property, { numRuns: runs, endOnFailure: runs > 100 })
   const hits = world.apps.reduce((sum, { cache: { counts } }) => sum + counts.hit, 0)
-  t.comment(`${answers} answers, ${hits} hits`)
+  t.comment(`${responses} responses, ${hits} hits`)
   t.ok(hits > 0)
 })

@@ -59,15 +59,15 @@ const step = fc.record<Step>({
   pauses: fc.tuple(fc.nat(3), fc.nat(3))
 })
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('sessions match their model in any order of concurrent operations in two processes', { timeout: 120_000 }, async (t) => {
+test('sessions match their model in any order of concurrent operations in two processes', { timeout: 300_000 }, async (t) => {
   const { url } = await startRedis(t)
-  const houses = await Promise.all([0, 1].map(() => openManager(t, url)))
+  const managers = await Promise.all([0, 1].map(() => openManager(t, url)))
   let runs = 0
 
   await fc.assert(fc.asyncProperty(fc.array(fc.array(step, { minLength: 1, maxLength: 4 }), { maxLength: 7 }), async (groups) => {
-    const world = new World(houses, `user-${runs++}`)
+    const world = new World(managers, `user-${runs++}`)
     let model = new Model()
     for (const group of [[{ act: 'signIn', ticket: 0, process: 0, pauses: [0, 0] } satisfies Step], ...groups]) {
       const outcomes = await world.act(group)
@@ -82,19 +82,19 @@ test('sessions match their model in any order of concurrent operations in two pr
 
 /** All tokens that were given to one user, and the operations on them. */
 class World {
-  readonly #houses: SessionManager[]
+  readonly #managers: SessionManager[]
   readonly #user: string
-  readonly #tickets = new Map<number, SessionToken>()
+  readonly #tokens = new Map<number, SessionToken>()
   #count = 0
 
-  constructor (houses: SessionManager[], user: string) {
-    this.#houses = houses
+  constructor (managers: SessionManager[], user: string) {
+    this.#managers = managers
     this.#user = user
   }
 
   /** Runs all operations concurrently, each with an existing token. */
   async act (group: readonly Step[]): Promise<Outcome[]> {
-    const numbers = [...this.#tickets.keys()]
+    const numbers = [...this.#tokens.keys()]
     return await Promise.all(group.map(async (each) => {
       const outcome = { ...each, ticket: numbers[each.ticket % numbers.length] ?? -1, number: this.#count++, isDone: true }
       await this.#do(outcome).catch((error) => {
@@ -108,8 +108,8 @@ class World {
 
   /** The valid tokens, and the contents of their lists, in any order. */
   async look (): Promise<Map<number, number[]>> {
-    const lists = await Promise.all([...this.#tickets].map(async ([number, token]) => {
-      const requestSession = await this.#visit({ ticket: number, process: number % 2, pauses: [0, 0] }, token)
+    const lists = await Promise.all([...this.#tokens].map(async ([number, token]) => {
+      const requestSession = await this.#load({ ticket: number, process: number % 2, pauses: [0, 0] }, token)
       fc.pre(requestSession.state !== 'unavailable')
       return requestSession.userId === undefined ? [] : [[number, [...requestSession.get('list') ?? []].sort()] as const]
     }))
@@ -117,12 +117,12 @@ class World {
   }
 
   async #do ({ act, number, ...how }: Outcome): Promise<void> {
-    const sessionManager = this.#houses[how.process]
+    const sessionManager = this.#managers[how.process]
     if (act === 'revokeAll') {
       await sessionManager?.revokeAll(this.#user)
       return
     }
-    const requestSession = await this.#visit(how, this.#tickets.get(how.ticket))
+    const requestSession = await this.#load(how, this.#tokens.get(how.ticket))
     if (act === 'signIn') await requestSession.signIn(this.#user)
     else if (act === 'signOut') await requestSession.signOut()
     else requestSession.requireUser()
@@ -131,12 +131,12 @@ class World {
     if (act === 'push') requestSession.update('list', (list = []) => [...list, number])
     await requestSession.save()
     const cookie = requestSession.takeCookie()
-    if (cookie !== undefined && cookie !== 'clear') this.#tickets.set(number, cookie.token)
+    if (cookie !== undefined && cookie !== 'clear') this.#tokens.set(number, cookie.token)
   }
 
-  async #visit ({ process, pauses: [before, after] }: Pick<Step, 'process' | 'pauses' | 'ticket'>, token: SessionToken | undefined): Promise<RequestSession<{ list: number[] }>> {
+  async #load ({ process, pauses: [before, after] }: Pick<Step, 'process' | 'pauses' | 'ticket'>, token: SessionToken | undefined): Promise<RequestSession<{ list: number[] }>> {
     for (let count = 0; count < before; count++) await tick()
-    const sessionManager = this.#houses[process]
+    const sessionManager = this.#managers[process]
     if (sessionManager === undefined) throw new Error('no such process')
     const requestSession = new RequestSession<{ list: number[] }>(sessionManager, { token, hasCookie: true })
     requestSession.load()

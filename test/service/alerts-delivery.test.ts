@@ -8,7 +8,7 @@ import type { TestApp, TestAppOptions } from '../support/app.ts'
 import { startRedis } from '../support/redis.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('alert messages are signed and retried, and a test message is sent on request', async (t) => {
   const { url, messages, tries } = await receiver(t, 2)
@@ -61,11 +61,11 @@ t.test('alerts of Redis are reported by one of two processes', async (t) => {
 
 t.test('an alert that is not accepted delays no other alert', async (t) => {
   const taken: string[] = []
-  const { url } = await startReceiver(t, (body, answer) => {
+  const { url } = await startReceiver(t, (body, respond) => {
     const { alert } = JSON.parse(body) as { alert: string }
     if (alert === 'PrismTest') return // the receiver never responds
     taken.push(alert)
-    answer(204)
+    respond(204)
   })
   const app = await buildTestApp(t, { metricsEvery: '50ms', alerting: { rules: [hasty('PrismRedisDown')], retryMs: 10 }, redisUrl: (await startRedis(t)).url, alertWebhookUrl: url })
 
@@ -78,8 +78,8 @@ t.test('an alert that is not accepted delays no other alert', async (t) => {
 
 t.test('alert messages have the receiver\'s format, and a test reports its result', async (t) => {
   const bodies: unknown[] = []
-  const { url } = await startReceiver(t, (body, answer) => { bodies.push(JSON.parse(body)); answer(202) })
-  const strict = await startReceiver(t, (_body, answer) => answer(404))
+  const { url } = await startReceiver(t, (body, respond) => { bodies.push(JSON.parse(body)); respond(202) })
+  const strict = await startReceiver(t, (_body, respond) => respond(404))
   const test = async (changes: TestAppOptions) => await (await buildTestApp(t, { alerting: { rules: [], retryMs: 1 }, ...changes })).alerts.test()
 
   const sent = await test({ alertWebhookUrl: url, alertWebhookFormat: 'pagerduty', alertPagerDutyKey: 'key' })
@@ -123,7 +123,7 @@ t.test('a cache that fills memory up to its limit causes no alert', async (t) =>
 })
 
 /** A receiver that accepts alerts, or rejects them. */
-async function startReceiver (t: Test, take: (body: string, answer: (status: number) => void) => void): Promise<{ url: string }> {
+async function startReceiver (t: Test, take: (body: string, respond: (status: number) => void) => void): Promise<{ url: string }> {
   const server = createServer((request, response) => {
     const chunks: Buffer[] = []
     request.on('data', (chunk: Buffer) => chunks.push(chunk)).on('end', () => take(Buffer.concat(chunks).toString(), (status) => response.writeHead(status).end()))

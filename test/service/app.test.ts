@@ -22,10 +22,10 @@ async function listening (t: Test, more: (app: FastifyInstance) => void = () => 
   return { app, port: Number(new URL(app.listeningOrigin).port) }
 }
 
-interface Answer { status: number, fields: string, body: string, isClosed: boolean }
+interface RawResponse { status: number, fields: string, body: string, isClosed: boolean }
 
 /** What is received for these bytes, until the server closes or the response is complete. */
-async function exchange (port: number, bytes: string, onBegun?: (socket: Socket) => void): Promise<Answer> {
+async function exchange (port: number, bytes: string, onBegun?: (socket: Socket) => void): Promise<RawResponse> {
   const socket = connect(port, '127.0.0.1')
   await once(socket, 'connect')
   socket.write(bytes)
@@ -74,13 +74,13 @@ for (const [what, bytes, status, code] of refused) {
   t.test(`${what} is rejected with a problem document, and the connection is closed`, async (t) => {
     const { port } = await listening(t)
 
-    const answer = await exchange(port, bytes)
+    const response = await exchange(port, bytes)
 
-    t.equal(answer.status, status)
-    t.match(answer.fields.toLowerCase(), 'content-type: application/problem+json')
-    t.match(JSON.parse(answer.body), { status, code, instance: /^[0-9a-f-]{36}$/ })
-    t.ok(answer.isClosed)
-    t.notMatch(answer.body, 'secret')
+    t.equal(response.status, status)
+    t.match(response.fields.toLowerCase(), 'content-type: application/problem+json')
+    t.match(JSON.parse(response.body), { status, code, instance: /^[0-9a-f-]{36}$/ })
+    t.ok(response.isClosed)
+    t.notMatch(response.body, 'secret')
   })
 }
 
@@ -95,10 +95,10 @@ for (const [what, bytes, status, code] of wrong) {
   t.test(`${what} is rejected with a problem document`, async (t) => {
     const { port } = await listening(t)
 
-    const answer = await exchange(port, bytes)
+    const response = await exchange(port, bytes)
 
-    t.equal(answer.status, status)
-    t.match(JSON.parse(answer.body), { status, code, instance: /^[0-9a-f-]{36}$/ })
+    t.equal(response.status, status)
+    t.match(JSON.parse(response.body), { status, code, instance: /^[0-9a-f-]{36}$/ })
   })
 }
 
@@ -155,10 +155,10 @@ t.test('the server\'s limits are configured and enforced', async (t) => {
 t.test('a request whose header fields never end is rejected with a problem document', async (t) => {
   const { port } = await listening(t)
 
-  const answer = await exchange(port, 'GET /items/1 HTTP/1.1\r\nHost: a\r\nX-Slow: ')
+  const response = await exchange(port, 'GET /items/1 HTTP/1.1\r\nHost: a\r\nX-Slow: ')
 
-  t.equal(answer.status, 408)
-  t.match(JSON.parse(answer.body), { status: 408, code: 'PRISM_ERR_REQUEST_TIMEOUT' })
+  t.equal(response.status, 408)
+  t.match(JSON.parse(response.body), { status: 408, code: 'PRISM_ERR_REQUEST_TIMEOUT' })
 })
 
 t.test('an error after the start of a response is never written into it', async (t) => {
@@ -170,11 +170,11 @@ t.test('an error after the start of a response is never written into it', async 
     })
   })
 
-  const answer = await exchange(port, 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n', (socket) => socket.write('no HTTP\r\n\r\n'))
+  const response = await exchange(port, 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n', (socket) => socket.write('no HTTP\r\n\r\n'))
 
-  t.equal(answer.status, 200)
-  t.equal(answer.body, 'begun')
-  t.ok(answer.isClosed)
+  t.equal(response.status, 200)
+  t.equal(response.body, 'begun')
+  t.ok(response.isClosed)
   t.ok(app.server.listening)
 })
 

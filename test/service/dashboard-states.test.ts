@@ -63,7 +63,7 @@ async function checkLooks (t: Test, page: Page, state: string): Promise<void> {
 const textOf = async (page: Page, selector: string): Promise<string> => await page.textContent(selector) ?? ''
 
 t.test('while all is well the dashboard shows the process, its routes, the slow log and the last deployment', needsChromium, async (t) => {
-  t.setTimeout(120_000)
+  t.setTimeout(300_000)
   const all = await opened(t)
   const { page, faults } = all
   await makeLoad(all)
@@ -80,7 +80,7 @@ t.test('while all is well the dashboard shows the process, its routes, the slow 
 })
 
 t.test('a second process of another build is counted', needsChromium, async (t) => {
-  t.setTimeout(120_000)
+  t.setTimeout(300_000)
   const { page, redis } = await opened(t)
 
   await buildTestApp(t, { redisUrl: redis.url, metricsEvery: '200ms', build: { version: '1.5.0', commit: '' } })
@@ -88,7 +88,7 @@ t.test('a second process of another build is counted', needsChromium, async (t) 
 })
 
 t.test('with a full Redis the alert comes first, with name, value, time and runbook', needsChromium, async (t) => {
-  t.setTimeout(120_000)
+  t.setTimeout(300_000)
   const all = await opened(t)
   const { page, redis, faults } = all
   await makeLoad(all)
@@ -118,7 +118,7 @@ t.test('with a full Redis the alert comes first, with name, value, time and runb
 })
 
 t.test('during an outage the last values are shown as unknown since their time, without "yet" and without praise', needsChromium, async (t) => {
-  t.setTimeout(120_000)
+  t.setTimeout(300_000)
   const all = await opened(t)
   const { page, redis, faults } = all
   await makeLoad(all)

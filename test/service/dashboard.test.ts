@@ -126,7 +126,7 @@ t.test('the dashboard shows the load of the test, without errors of the page or 
 })
 
 t.test('the dashboard purges by tag after a confirmation', needsChromium, async (t) => {
-  t.setTimeout(60_000)
+  t.setTimeout(300_000)
   const { app, page } = await opened(t)
   const read = async () => await app.inject('/cities/2988507')
   await untilHit(read)
@@ -144,7 +144,7 @@ t.test('the dashboard purges by tag after a confirmation', needsChromium, async 
 })
 
 t.test('the dashboard shows what is stored for a URL, and purges it after a confirmation', needsChromium, async (t) => {
-  t.setTimeout(60_000)
+  t.setTimeout(300_000)
   const { app, page, faults } = await opened(t)
   await untilHit(async () => await app.inject('/cities/2988507'))
 
@@ -169,7 +169,7 @@ t.test('the dashboard shows what is stored for a URL, and purges it after a conf
 })
 
 t.test('the dashboard has headings and accessible names, and works by keyboard', needsChromium, async (t) => {
-  t.setTimeout(60_000)
+  t.setTimeout(300_000)
   const { app, page, faults } = await opened(t, { alerting: { rules: [] } })
   const read = async () => await app.inject('/cities/2988507')
   await untilHit(read)
@@ -205,7 +205,7 @@ t.test('the dashboard has headings and accessible names, and works by keyboard',
 })
 
 t.test('the dashboard explains empty charts and tables', needsChromium, async (t) => {
-  t.setTimeout(60_000)
+  t.setTimeout(300_000)
   const { page, faults } = await opened(t)
 
   await until(async () => /No requests|0 requests|per second/.test(await page.textContent('#summary') ?? ''), { what: 'a summary' })

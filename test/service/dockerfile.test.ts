@@ -139,7 +139,7 @@ t.test('npx fastify-prism runs in the image, on a read-only file system, with th
   t.match(help, { code: 0, text: /npx fastify-prism alert/ })
 })
 
-t.test('Dockerfile installs OpenTelemetry only where the build asks for it', async (t) => {
+t.test('Dockerfile installs OpenTelemetry only where the build requires it', async (t) => {
   const [install] = dockerfile.filter((line) => line.includes('--workspace=service-only'))
 
   t.ok(dockerfile.includes('ARG TRACING=false'))

@@ -9,7 +9,7 @@ import type { Owner } from '../support/cleanup-scope.ts'
 import { holdRequest } from '../support/held-request.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const account = JSON.stringify({ name: 'ada', password: 'correct horse' })
 
@@ -75,10 +75,10 @@ t.test('embedded Redis survives Ctrl-C until the service has served the requests
 
   process.kill(-service.pid, 'SIGINT')
   await until(() => service.logs.some((line) => line.includes('"Stopping"')), { what: 'the signal is seen' })
-  const answer = await signIn.finish()
+  const response = await signIn.finish()
   const [code] = await service.ended
 
-  t.match(answer, /^HTTP\/1.1 200 .*set-cookie: /is)
+  t.match(response, /^HTTP\/1.1 200 .*set-cookie: /is)
   t.equal(code, 0)
   t.equal(servers.length, 1)
   t.notOk(servers.some(isAlive))

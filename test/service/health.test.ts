@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import drain from '../../service/plugins/drain.ts'
 import health from '../../service/plugins/health.ts'
 import redis from '../../plugins/redis.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
@@ -11,7 +12,7 @@ import { until } from '../support/until.ts'
 async function healthy (t: Test, url: string): Promise<FastifyInstance> {
   const app = fastify()
   t.after(() => app.close())
-  await app.register(redis, { url })
+  await app.register(redis, { url, commandTimeout })
   await app.register(drain)
   await app.register(health)
   await reached(app)

@@ -18,9 +18,9 @@ interface Opened { app: TestApp, redis: TestRedis, page: Page, faults: string[] 
 
 /** The service with its page open in a browser, and the errors of the page. */
 async function opened (t: Test): Promise<Opened> {
-  t.setTimeout(180_000)
+  t.setTimeout(300_000)
   const redis = await startRedis(t)
-  const app = await buildTestApp(t, { redisUrl: redis.url, redisCommandTimeoutMs: 5_000 }) // a busy machine is no outage
+  const app = await buildTestApp(t, { redisUrl: redis.url })
   await app.listen({ port: 0, host: '127.0.0.1' })
   const page = await openPage(t, { viewport: { width: 1280, height: 900 } })
   const faults = complaintsOf(page)

@@ -3,7 +3,7 @@ import { startRedisProcess } from '../support/redis-process.ts'
 import { readiness, startService, type Service } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 const secret = 'hunter2-hunter2-hunter2'
 const account = JSON.stringify({ name: 'eve', password: secret })

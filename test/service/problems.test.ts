@@ -60,7 +60,7 @@ t.test('a 503 of the stack has its code and Retry-After, and a generic message',
   const first = await plain.inject('/')
   const second = await timed.inject('/')
 
-  t.match(first.json(), { status: 503, code: 'PRISM_ERR_GONE', detail: 'This cannot be answered now; try again later.' })
+  t.match(first.json(), { status: 503, code: 'PRISM_ERR_GONE', detail: 'This is not available now; try again later.' })
   t.notMatch(first.body, 'secret')
   t.equal(first.headers['retry-after'], '1')
   t.equal(second.headers['retry-after'], '7')

@@ -190,7 +190,7 @@ t.test('with a Redis slower than the deadline sessions are 503 and cached routes
   t.equal(await statusAt(service, user), 200)
 })
 
-t.test('a stampede on one URL at two instances is answered by few handler runs', async (t) => {
+t.test('a stampede on one URL at two instances costs few handler runs', async (t) => {
   const redis = await startRedis(t)
   const shared = { REDIS_URL: redis.url, DATABASE_PATH: testDatabase(t) }
   const services = [await startService(t, shared), await startService(t, shared)]

@@ -75,7 +75,7 @@ function withVariables (expression: string): string {
 }
 
 t.test('with a Prometheus that scrapes the service, each expression of the dashboard and of the rules returns data', needsPrometheus, async (t) => {
-  t.setTimeout(120_000)
+  t.setTimeout(300_000)
   const redis = await startRedis(t, { args: ['--maxmemory', '256mb', '--maxmemory-policy', 'volatile-ttl'] })
   const metricsPort = await freePort()
   const service = await startService(t, { REDIS_URL: redis.url, METRICS_PORT: String(metricsPort), HOST: '127.0.0.1', RAILWAY_GIT_COMMIT_SHA: '0123456789abcdef' })

@@ -83,6 +83,6 @@ const setups: readonly Setup[] = [
   { does: 'has no cipher in common with the service', start: async (t) => await listenTls(t, { maxVersion: 'TLSv1.2', ciphers: 'AES128-SHA256' }), code: 'tls_handshake_failed', alert: 'PrismRedisDown', says: /HANDSHAKE_FAILURE/ }
 ]
 
-t.setTimeout(240_000)
+t.setTimeout(300_000)
 
 testReports(setups)

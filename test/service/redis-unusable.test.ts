@@ -244,7 +244,7 @@ t.test('the log reports each change of the reason once, and the recovery', async
 
   const changes = reported()
   t.same(changes.filter((each, index) => each === changes[index - 1]), [], 'no reason is reported twice in a row')
-  // On a busy machine the server that starts may accept a connection before it can answer.
+  // On a busy machine the server that starts may accept a connection before it can reply.
   t.same(changes.filter((each) => each !== 'no_answer'), ['too_few_replicas', 'connection_refused', 'usable'])
 })
 

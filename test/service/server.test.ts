@@ -10,7 +10,7 @@ import { testDatabase } from '../support/app.ts'
 import { freePort } from '../support/ports.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(240_000) // real processes, one after the other
+t.setTimeout(300_000) // real processes, one after the other
 
 const user = JSON.stringify({ name: 'ada', password: 'correct horse battery' })
 
@@ -89,11 +89,11 @@ t.test('SIGTERM lets requests in progress finish, makes the service not ready, a
   const exit = service.stop('SIGTERM')
   await until(() => service.logs.some((line) => line.includes('"Stopping"')), { what: 'the signal is seen' })
   const refusal = await sendRequest('/healthz/ready')
-  const answer = await held.finish()
+  const response = await held.finish()
 
   t.match(refusal, /^HTTP\/1.1 503 .*"draining"/s)
-  t.match(answer, /^HTTP\/1.1 201 /)
-  t.match(answer, /connection: close/i)
+  t.match(response, /^HTTP\/1.1 201 /)
+  t.match(response, /connection: close/i)
   t.same(await exit, { code: 0, signal: null })
   t.match(service.logs.at(-1), '"Stopped"')
 })

@@ -4,9 +4,9 @@ import { startRedis } from '../support/redis.ts'
 import { startService } from '../support/service.ts'
 import { Browser } from '../support/session-browser.ts'
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('sessions of the service', { timeout: 120_000 }, async (t) => {
+test('sessions of the service', { timeout: 300_000 }, async (t) => {
   const [shared, own] = [await startRedis(t), await startRedis(t, { args: ['--maxmemory', '64mb', '--maxmemory-policy', 'noeviction'] })]
   const environment = { REDIS_URL: shared.url, SESSION_REDIS_URL: own.url, DATABASE_PATH: testDatabase(t) }
   const [one, other] = [await startService(t, environment), await startService(t, environment)]
@@ -27,9 +27,9 @@ test('sessions of the service', { timeout: 120_000 }, async (t) => {
   })
 
   t.test('reject a page of another origin before it can sign in', async (t) => {
-    const answer = await new Browser(one.url).post('/session', { name: 'Ada', password: 'correct horse' }, { origin: 'https://evil.example' })
+    const response = await new Browser(one.url).post('/session', { name: 'Ada', password: 'correct horse' }, { origin: 'https://evil.example' })
 
-    t.match(answer, { status: 403, setCookie: [], body: { code: 'PRISM_ERR_ORIGIN', title: 'Forbidden' } })
+    t.match(response, { status: 403, setCookie: [], body: { code: 'PRISM_ERR_ORIGIN', title: 'Forbidden' } })
   })
 
   t.test('are not in the log: no cookie, no ID, no password', async (t) => {

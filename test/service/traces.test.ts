@@ -6,7 +6,7 @@ import { startService } from '../support/service.ts'
 import type { Service } from '../support/service.ts'
 import { until } from '../support/until.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 interface Attribute { key: string, value: { stringValue?: string, intValue?: number } }
 interface Span { traceId: string, spanId: string, parentSpanId?: string, name: string, attributes: Attribute[] }

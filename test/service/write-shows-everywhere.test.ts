@@ -1,4 +1,5 @@
 import t from 'tap'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { buildTestApp, testDatabase } from '../support/app.ts'
 import { startRig } from '../support/faults.ts'
 import { startRedis } from '../support/redis.ts'
@@ -6,7 +7,7 @@ import { startService } from '../support/service.ts'
 import { until } from '../support/until.ts'
 import { untilHit, SignedInClient } from '../support/signed-in-client.ts'
 
-t.setTimeout(120_000)
+t.setTimeout(300_000)
 
 t.test('a written note shows in the next read in another process, repeatedly', async (t) => {
   const environment = { REDIS_URL: (await startRedis(t)).url, DATABASE_PATH: testDatabase(t) }
@@ -26,7 +27,7 @@ t.test('a note written while another process fills its city shows in the next re
   const { url, proxy, redis } = await startRig(t)
   const databasePath = testDatabase(t)
   const here = await buildTestApp(t, { redisUrl: redis.url, databasePath })
-  const there = await buildTestApp(t, { redisUrl: url, databasePath })
+  const there = await buildTestApp(t, { redisUrl: url, redisCommandTimeoutMs: defaultDeadlineMs, databasePath })
   const ada = await new SignedInClient(here).signIn('Ada')
   const notesOf = there.atlas.notes.of.bind(there.atlas.notes)
   let written: Promise<unknown> | undefined

@@ -7,6 +7,7 @@ import { buildApp, type AppDependencies, type LogStream } from '../../service/ap
 import { readConfig, type Config } from '../../service/config.ts'
 import { seedAtlas } from './atlas.ts'
 import type { Owner } from './cleanup-scope.ts'
+import { commandTimeout } from './deadline.ts'
 import { reached } from './wait-for-redis.ts'
 import { startRedis } from './redis.ts'
 
@@ -27,7 +28,7 @@ export const testSecret = 'a secret of the tests: 32 or more'
 export async function buildTestApp (t: Test, { log = { write () {} }, metricsEvery, alerting, ...overrides }: TestAppOptions = {}): Promise<TestApp> {
   const redisUrl = overrides.redisUrl ?? (await startRedis(t)).url
   const databasePath = overrides.databasePath ?? testDatabase(t)
-  const config = { ...readConfig({ SESSION_SECRET: testSecret }), ...overrides, redisUrl, databasePath }
+  const config = { ...readConfig({ SESSION_SECRET: testSecret }), redisCommandTimeoutMs: commandTimeout, ...overrides, redisUrl, databasePath }
   const app = await buildApp(config, { redisUrl, log, metricsEvery, alerting })
   t.after(() => app.close())
   await app.ready()

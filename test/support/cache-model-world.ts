@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { Redis } from 'ioredis'
+import { defaultDeadlineMs } from '../../src/redis/health/deadline.ts'
 import { cachingApp } from './caching.ts'
 import type { Owner } from './cleanup-scope.ts'
 import { disconnectTimeout, startRedisProcess } from './redis-process.ts'
@@ -154,7 +155,7 @@ export class CacheWorld {
   }
 
   async #startApp (owner: Owner): Promise<FastifyInstance> {
-    const app = await cachingApp(owner, { url: this.#switch.url })
+    const app = await cachingApp(owner, { url: this.#switch.url, commandTimeout: defaultDeadlineMs })
     const tags = ({ params: { id = '' } }: { params: Record<string, string> }) => [`all-${this.#round}`, `item-${id}`]
     for (const [name, window] of [['plain', {}], ['swap', { staleWhileRevalidate: '1m' }]] as const) {
       app.get<{ Params: { id: string } }>(`/${name}/:id`, { config: { cache: { ttl: '1h', tags, honorRequestCacheControl: true, ...window } }, preHandler: refuseSome }, async ({ params }, reply) => {
@@ -173,7 +174,7 @@ export class CacheWorld {
     const route = isSwapped ? 'swap' : 'plain'
     const url = `/${route}/${this.#round}-${id % ids}`
     this.#isOpen = !isHeld
-    const response = this.apps[app % 3]?.inject({ url, headers: requestKinds[how] }).then(({ statusCode, body, headers }) => ({ statusCode, body, status: `${statusCode}, ${headers['cache-status']}, ${this.#pending.length} asked` })) ?? Promise.reject(new Error('no such app'))
+    const response = this.apps[app % 3]?.inject({ url, headers: requestKinds[how] }).then(({ statusCode, body, headers }) => ({ statusCode, body, status: `${statusCode}, ${headers['cache-status']}, ${this.#pending.length} requests` })) ?? Promise.reject(new Error('no such app'))
     this.#pending.push({ url, atLeast: this.#purged[route][id % ids] ?? 0, response })
     // The request has reached its handler or waits for another; or it continues during the next event.
     await Promise.race([response, sleep(isHeld ? 5 : 50)])

@@ -47,7 +47,7 @@ export async function originOf (t: Test, route: Exclude<CacheChoice, boolean> = 
 }
 
 /** Whether a second request was a hit. */
-export async function isKept (origin: Origin, first: InjectOptions = {}, second: InjectOptions = first): Promise<boolean> {
+export async function isStored (origin: Origin, first: InjectOptions = {}, second: InjectOptions = first): Promise<boolean> {
   await origin.get(first)
   const { runs } = origin
   await origin.get(second)
@@ -55,11 +55,11 @@ export async function isKept (origin: Origin, first: InjectOptions = {}, second:
 }
 
 /** Asserts for each case whether its response is stored. */
-export async function keeps (t: Test, cases: Record<string, [kept: boolean, fields: Fields, status?: number, request?: InjectOptions]>, route?: Exclude<CacheChoice, boolean>): Promise<void> {
+export async function expectStored (t: Test, cases: Record<string, [stored: boolean, fields: Fields, status?: number, request?: InjectOptions]>, route?: Exclude<CacheChoice, boolean>): Promise<void> {
   const origin = await originOf(t, route)
   let path = 0
-  for (const [name, [kept, fields, status = 200, request = {}]] of Object.entries(cases)) {
+  for (const [name, [stored, fields, status = 200, request = {}]] of Object.entries(cases)) {
     Object.assign(origin, { fields, status })
-    t.equal(await isKept(origin, { ...request, url: `/${path++}` }), kept, name)
+    t.equal(await isStored(origin, { ...request, url: `/${path++}` }), stored, name)
   }
 }

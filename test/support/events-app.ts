@@ -4,12 +4,13 @@ import type { Test } from 'tap'
 import events from '../../plugins/events.ts'
 import type { CloudEvent } from '../../plugins/events.ts'
 import redis from '../../plugins/redis.ts'
+import { commandTimeout as patientTimeout } from './deadline.ts'
 import { reached } from './wait-for-redis.ts'
 
 /** An app whose bus has reached its Redis; closed when the test ends. */
-export async function startEventsApp (t: Test, url: string): Promise<FastifyInstance> {
+export async function startEventsApp (t: Test, url: string, commandTimeout = patientTimeout): Promise<FastifyInstance> {
   const app = Fastify()
-  await app.register(redis, { url })
+  await app.register(redis, { url, commandTimeout })
   await app.register(events, {})
   t.after(() => app.close())
   await app.ready()

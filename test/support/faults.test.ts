@@ -48,7 +48,7 @@ const refusals = [
 ] as const
 
 for (const [name, code, what] of refusals) {
-  t.test(`${name} answers ${what} with ${code}`, async (t) => {
+  t.test(`${name} replies to ${what} with ${code}`, async (t) => {
     const rig = await startRig(t)
     const client = await join(t, rig)
 
@@ -60,7 +60,7 @@ for (const [name, code, what] of refusals) {
   })
 }
 
-t.test('loading answers LOADING to a client that reconnects, and preserves the data', async (t) => {
+t.test('loading replies LOADING to a client that reconnects, and preserves the data', async (t) => {
   const rig = await startRig(t)
   await rig.control.set('k', 'v')
 

@@ -20,7 +20,7 @@ export interface Step {
 
 export interface Told {
   granted: number
-  standings: { remaining: number, resetMs: number, retryMs: number }[]
+  statuses: { remaining: number, resetMs: number, retryMs: number }[]
 }
 
 /** `consume.lua` in a real Redis, with a clock that the test sets; or `consume-sliding.lua`, for steps with one sliding quota. */
@@ -57,7 +57,7 @@ export async function startClock (t: Test, { isSliding = false } = {}): Promise<
     const told = await redis.eval(lua, 0, JSON.stringify(operations)) as string[]
     return told.map((text) => text.split(' ').map(Number)).map(([granted = 0, , ...numbers]) => ({
       granted,
-      standings: Array.from({ length: numbers.length / 3 }, (_, at) => ({ remaining: numbers[at * 3] ?? 0, resetMs: numbers[at * 3 + 1] ?? 0, retryMs: numbers[at * 3 + 2] ?? 0 }))
+      statuses: Array.from({ length: numbers.length / 3 }, (_, at) => ({ remaining: numbers[at * 3] ?? 0, resetMs: numbers[at * 3 + 1] ?? 0, retryMs: numbers[at * 3 + 2] ?? 0 }))
     }))
   }
 }
@@ -68,5 +68,5 @@ function slidingArgsOf ({ requestCount, claims: [claim] }: Step): string[] {
 }
 
 function readSliding (reply: Buffer): Told {
-  return { granted: reply.readUInt32BE(6), standings: [{ remaining: reply.readUInt32BE(10), resetMs: reply.readUIntBE(14, 6), retryMs: reply.readUIntBE(20, 6) }] }
+  return { granted: reply.readUInt32BE(6), statuses: [{ remaining: reply.readUInt32BE(10), resetMs: reply.readUIntBE(14, 6), retryMs: reply.readUIntBE(20, 6) }] }
 }

@@ -5,6 +5,7 @@ import rateLimit from '../../plugins/rate-limit.ts'
 import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
 import redis from '../../plugins/redis.ts'
 import type { Owner } from './cleanup-scope.ts'
+import { commandTimeout as patientTimeout } from './deadline.ts'
 import { reached } from './wait-for-redis.ts'
 import { startRedisProcess } from './redis-process.ts'
 import type { Test } from 'tap'
@@ -15,16 +16,16 @@ export interface LimitedAppOptions {
   url?: string
   server?: FastifyHttpOptions<RawServerDefault>
   limit: RateLimitOptions
-  /** deadline of Redis's replies in ms: longer where a reply that is late on a busy machine would be counted locally */
+  /** deadline of Redis's replies in ms; default: 5,000 */
   commandTimeout?: number
   routes?: (app: FastifyInstance) => void
 }
 
 /** An app with the limiter, without the service's own plugins; closed with the test. */
-export async function buildLimitedApp (t: Test & Owner, { url, server, limit, commandTimeout, routes = one }: LimitedAppOptions): Promise<FastifyInstance> {
+export async function buildLimitedApp (t: Test & Owner, { url, server, limit, commandTimeout = patientTimeout, routes = one }: LimitedAppOptions): Promise<FastifyInstance> {
   const app = Fastify(server)
   t.after(() => app.close())
-  await app.register(redis, { url: url ?? (await startRedisProcess(t)).url, ...commandTimeout === undefined ? {} : { commandTimeout } })
+  await app.register(redis, { url: url ?? (await startRedisProcess(t)).url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(rateLimit, limit)
   routes(app)

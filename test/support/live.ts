@@ -11,7 +11,9 @@ import type { LiveOptions } from '../../plugins/live.ts'
 import problems from '../../service/plugins/problems.ts'
 import redis from '../../plugins/redis.ts'
 import session from '../../plugins/session.ts'
-import { reached, unlessLate } from './wait-for-redis.ts'
+import { commandTimeout as patientTimeout } from './deadline.ts'
+import { signIn } from './signed-in-users.ts'
+import { reached } from './wait-for-redis.ts'
 import { until } from './until.ts'
 
 /** Sessions, events and live connections, at a port. */
@@ -25,10 +27,10 @@ export interface LiveApp {
 }
 
 /** Starts live connections and what they need on a Redis, and routes to sign in and out. */
-export async function startLive (t: Test, redisUrl: string, options: LiveOptions = {}): Promise<LiveApp> {
+export async function startLive (t: Test, redisUrl: string, options: LiveOptions = {}, commandTimeout = patientTimeout): Promise<LiveApp> {
   const app = Fastify({ forceCloseConnections: true })
   await app.register(problems)
-  await app.register(redis, { url: redisUrl })
+  await app.register(redis, { url: redisUrl, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(session, { secrets: ['a secret of the tests: 32 or more'] })
   await app.register(events, {})
@@ -45,13 +47,15 @@ export async function startLive (t: Test, redisUrl: string, options: LiveOptions
   await app.listen({ port: 0, host: '127.0.0.1' })
   const [address] = app.addresses()
   const port = typeof address === 'object' ? address.port : 0
-  return { app, port, url: `http://127.0.0.1:${port}`, signIn: async (user) => await signIn(app, user) }
-}
-
-async function signIn (app: FastifyInstance, user: string): Promise<string> {
-  await reached(app)
-  const { cookies } = await unlessLate(() => app.inject({ method: 'POST', url: `/sign-in/${user}` }))
-  return cookies.map(({ name, value }) => `${name}=${value}`).join('; ')
+  return {
+    app,
+    port,
+    url: `http://127.0.0.1:${port}`,
+    signIn: async (user) => {
+      await reached(app)
+      return await signIn(app, user)
+    }
+  }
 }
 
 /** A frame of the server, with the fields that tests use. */

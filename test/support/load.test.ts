@@ -13,14 +13,14 @@ t.test('a load keeps its rate while no call settles, and reports the longest wai
 
   const load = new Load({ rate: 200, call: () => client.ping() })
   t.after(() => load.stop())
-  await until(() => load.count('succeeded') > 20, { what: 'calls are answered' })
+  await until(() => load.count('succeeded') > 20, { what: 'calls succeed' })
   const brokenAt = performance.now()
   await faults.hung.inject(rig)
   await until(() => load.count('failed') > 20, { what: 'calls fail' })
   t.equal(load.recoveryMs(brokenAt), undefined, 'not recovered')
   const healedAt = performance.now()
   await faults.hung.heal(rig)
-  await until(() => load.count('succeeded', healedAt) > 20, { what: 'calls are answered again' })
+  await until(() => load.count('succeeded', healedAt) > 20, { what: 'calls succeed again' })
   load.stop()
 
   t.ok(load.longestWaitMs(brokenAt) >= 99)

@@ -1,4 +1,4 @@
-import type { Pace } from './connection.ts'
+import type { Pace } from './direction.ts'
 import type { Link } from './tcp-link.ts'
 
 /** What a fault does at each stage of a link; stages that it does not name are normal. */
@@ -109,7 +109,7 @@ export const networkFaults = {
     does: 'passes requests, drops the reply to one of these commands and resets the connection, so many times; then all is well',
     down: (link, chunk) => {
       // An error is the reply to a command that has not run.
-      if (times <= 0 || chunk[0] === minus || !after.some((name) => link.unanswered.has(name))) return link.down.push(chunk)
+      if (times <= 0 || chunk[0] === minus || !after.some((name) => link.withoutReply.has(name))) return link.down.push(chunk)
       times -= 1
       link.reset()
       lost()

@@ -138,7 +138,7 @@ export class Proxy {
       this.replyBytes += chunk.length
       if (this.#fault.down) this.#fault.down(link, chunk)
       else link.down.push(chunk, this.#fault.pace)
-      link.unanswered.clear()
+      link.withoutReply.clear()
     })
     link.server.on('end', () => link.down.push(undefined, this.#fault.pace))
     link.server.on('close', () => {

@@ -6,6 +6,7 @@ import session from '../../plugins/session.ts'
 import type { SessionOptions, SignInOptions } from '../../plugins/session.ts'
 import type { Browser } from './session-browser.ts'
 import type { Owner } from './cleanup-scope.ts'
+import { commandTimeout as patientTimeout } from './deadline.ts'
 import { reached } from './wait-for-redis.ts'
 import { until } from './until.ts'
 
@@ -24,7 +25,7 @@ export const sessionSecrets = ['a secret of the tests, 32 or more']
  *
  * @param url of its Redis
  */
-export async function buildSessionApp (owner: Owner, url: string, options: Partial<SessionOptions> = {}): Promise<FastifyInstance> {
+export async function buildSessionApp (owner: Owner, url: string, { commandTimeout = patientTimeout, ...options }: Partial<SessionOptions> & { commandTimeout?: number } = {}): Promise<FastifyInstance> {
   const app = Fastify({ logger: process.env.TEST_LOG !== undefined })
   const gates = new Map<string, PromiseWithResolvers<void> & { waiting: number }>()
   const gateOf = (name: string) => {
@@ -32,7 +33,7 @@ export async function buildSessionApp (owner: Owner, url: string, options: Parti
     gates.set(name, gate)
     return gate
   }
-  await app.register(redis, { url })
+  await app.register(redis, { url, commandTimeout })
   await app.register(requestLifecycle)
   await app.register(session, { secrets: sessionSecrets, ...options })
   owner.after(() => app.close())

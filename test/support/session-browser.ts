@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 
-/** A response. */
-export interface Answer {
+/** A response that a browser has received. */
+export interface BrowserResponse {
   status: number
   /** its JSON, or its text */
   body: unknown
@@ -28,19 +28,19 @@ export class Browser {
     return [...this.cookies].map(([name, value]) => `${name}=${value}`).join('; ')
   }
 
-  async get (path: string, headers: Record<string, string> = {}): Promise<Answer> {
+  async get (path: string, headers: Record<string, string> = {}): Promise<BrowserResponse> {
     return await this.send('GET', path, headers)
   }
 
-  async post (path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {
+  async post (path: string, body?: unknown, headers: Record<string, string> = {}): Promise<BrowserResponse> {
     return await this.send('POST', path, headers, body)
   }
 
-  async delete (path: string): Promise<Answer> {
+  async delete (path: string): Promise<BrowserResponse> {
     return await this.send('DELETE', path)
   }
 
-  async send (method: 'GET' | 'POST' | 'DELETE', path: string, headers: Record<string, string> = {}, body?: unknown): Promise<Answer> {
+  async send (method: 'GET' | 'POST' | 'DELETE', path: string, headers: Record<string, string> = {}, body?: unknown): Promise<BrowserResponse> {
     const sent = { ...(this.cookies.size > 0 ? { cookie: this.cookieField } : {}), ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers }
     const payload = body === undefined ? undefined : JSON.stringify(body)
     const { status, text, setCookie } = typeof this.#home === 'string' ? await overWire(this.#home + path, method, sent, payload) : await inside(this.#home, path, method, sent, payload)

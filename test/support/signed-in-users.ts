@@ -11,7 +11,7 @@ declare module 'fastify' {
 
 /** Signs a user in. @returns the Cookie field */
 export async function signIn (app: FastifyInstance, user: string): Promise<string> {
-  const { headers } = await unlessLate(() => app.inject({ method: 'POST', url: `/sign-in/${user}` }))
+  const { headers } = await unlessLate(() => app.inject({ method: 'POST', url: `/sign-in/${encodeURIComponent(user)}` }))
   return String(headers['set-cookie']).split(';')[0] ?? ''
 }
 

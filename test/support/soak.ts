@@ -118,9 +118,9 @@ const losses: Record<string, (rig: Rig, runners: readonly Runner[]) => Promise<u
   'FLUSHALL took the log': ({ control }) => control.flushall(),
   'eviction took the log': ({ control }) => control.unlink('prism:soak:log'),
   'Redis was killed and came back empty': ({ redis }) => redis.restart(),
-  'the log was trimmed under who was away': async ({ control }, runners) => {
+  'the log was trimmed while all were disconnected': async ({ control }, runners) => {
     for (const { proxy } of runners) await proxy.fault('halfOpen')
-    await until(async () => await control.xlen('prism:soak:log') > 1000, { what: 'events that nobody has heard' }).catch(() => {})
+    await until(async () => await control.xlen('prism:soak:log') > 1000, { what: 'events that no process has received' }).catch(() => {})
     await control.xtrim('prism:soak:log', 'MAXLEN', 0)
     for (const { proxy } of runners) await proxy.heal()
   }

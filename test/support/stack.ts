@@ -5,6 +5,7 @@ import type { PrismOptions } from '../../plugins/index.ts'
 import type { RedisOptions } from '../../src/redis/options.ts'
 import { testSecret } from './app.ts'
 import type { Owner } from './cleanup-scope.ts'
+import { commandTimeout } from './deadline.ts'
 import { until } from './until.ts'
 
 /** An app with the whole stack, a route for each feature, and one client with a session. */
@@ -33,7 +34,7 @@ export interface Stack {
 export async function startStack (owner: Owner, redis: RedisOptions, options: Omit<PrismOptions, 'redis'> = {}): Promise<Stack> {
   const app = fastify()
   owner.after(() => app.close())
-  await app.register(prism, { redis, session: { secrets: [testSecret] }, rateLimit: { quota: 1_000_000, window: '1m' }, ...options })
+  await app.register(prism, { redis: { commandTimeout, ...redis }, session: { secrets: [testSecret] }, rateLimit: { quota: 1_000_000, window: '1m' }, ...options })
   const page: Handler = { runs: 0, onRun: () => {}, onReply: () => {} }
   app.addHook('onSend', async () => { page.onReply() })
   app.get('/page', { config: { cache: { ttl: '5m', tags: ['pages'] }, rateLimit: { quota: 500_000, window: '1m' } } }, ({ query }) => {

@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net'
 import { CommandReader } from './command-reader.ts'
-import { Lane } from './connection.ts'
+import { Direction } from './direction.ts'
 
 /** Commands that clients themselves send on a new connection, before commands of the caller. */
 const GREETINGS = new Set(['HELLO', 'AUTH', 'SELECT', 'CLIENT', 'INFO', 'READONLY', 'CLUSTER'])
@@ -19,13 +19,13 @@ export class Link {
   readonly client: Socket
   readonly server: Socket
   /** To the server. */
-  readonly up: Lane
+  readonly up: Direction
   /** To the client. */
-  readonly down: Lane
+  readonly down: Direction
   /** true once the client sent a command beyond its handshake */
   isGreeted = false
   /** commands sent by the client since the last bytes of the server */
-  readonly unanswered = new Set<string>()
+  readonly withoutReply = new Set<string>()
   /** true once neither side is informed about the other */
   #isSplit = false
   readonly #reader: CommandReader
@@ -35,8 +35,8 @@ export class Link {
     this.client = client
     this.server = server
     this.#to = options
-    this.up = new Lane(server)
-    this.down = new Lane(client)
+    this.up = new Direction(server)
+    this.down = new Direction(client)
     this.#reader = new CommandReader(options.commands)
     for (const socket of [client, server]) {
       socket.setNoDelay(true)
@@ -52,7 +52,7 @@ export class Link {
   /** Counts the commands that end in this chunk of the client. */
   read (chunk: Buffer): void {
     const names = this.#reader.push(chunk)
-    for (const name of names) this.unanswered.add(name)
+    for (const name of names) this.withoutReply.add(name)
     this.isGreeted ||= names.some((name) => !GREETINGS.has(name))
   }
 

@@ -33,8 +33,8 @@ t.test('a write counter includes connections opened later, and no other port', a
   const other = await startRedisProcess(t)
   const counted = countWrites(t, mine.port)
 
-  const stranger = await connected(t, other.port)
-  await stranger.ping()
+  const otherClient = await connected(t, other.port)
+  await otherClient.ping()
   t.equal(counted.writes, 0)
   const client = await connected(t, mine.port)
   counted.clear()
@@ -43,7 +43,7 @@ t.test('a write counter includes connections opened later, and no other port', a
   t.equal(counted.writes, 1)
 
   const both = countWrites(t, mine.port, other.port)
-  await Promise.all([client.ping(), stranger.ping()])
+  await Promise.all([client.ping(), otherClient.ping()])
   t.equal(both.writes, 2, 'two servers together')
   t.equal(counted.writes, 2, 'two counts side by side')
 })

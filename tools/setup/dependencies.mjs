@@ -4,7 +4,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { SetupError, run, say } from './run.mjs'
 
-const offline = `Is this machine offline, or behind a proxy ("npm config set proxy …")? "npm ping" tells whether the registry answers.
+const offline = `Is this machine offline, or behind a proxy ("npm config set proxy …")? "npm ping" tells whether the registry responds.
 Is the disk full, or this folder not writable for you? Then free it, or clone into a folder of your own.`
 
 /** What `npm start` needs; without a list npm installs all workspaces. */
@@ -12,7 +12,7 @@ Is the disk full, or this folder not writable for you? Then free it, or clone in
 const startWorkspaces = ['--workspace=service-only', '--workspace=start-only', '--include-workspace-root']
 const tracingProbe = join('node_modules', '@opentelemetry', 'sdk-trace-node')
 
-/** Installs the project's packages, those for development and for traces only where asked, and checks that a Node for it runs. */
+/** Installs the project's packages, those for development and for traces only where chosen, and checks that a Node for it runs. */
 export async function bringDependencies (root, { withDev }) {
   const withTracing = withDev || Boolean(process.env.OTEL_EXPORTER_OTLP_ENDPOINT)
   await installPackages(root, { megabytes: withDev ? 200 : 60, withDev, withTracing, workspaces: startWorkspaces, check: () => workingNode(root) }) // throws if none runs
@@ -70,17 +70,17 @@ async function install (root, { withDev, withTracing, workspaces, megabytes }) {
 
 // npm logs its requests to the registry: first for a package's metadata, then for the package.
 function installProgress (output) {
-  const { lookedUp, fetched, failed } = askedOf(output)
+  const { lookedUp, fetched, failed } = registryRequestsOf(output)
   return `installing, ${lookedUp} looked up, ${fetched} fetched${failed > 0 ? `, ${failed} attempts failed` : ''}`
 }
 
 // Without a network npm would retry each package several times, for minutes.
 function isUnreachable (output) {
-  const { lookedUp, fetched, failed } = askedOf(output)
+  const { lookedUp, fetched, failed } = registryRequestsOf(output)
   return failed > 15 && lookedUp + fetched === 0
 }
 
-function askedOf (output) {
+function registryRequestsOf (output) {
   const count = pattern => (output.match(pattern) ?? []).length
   const fetched = count(/^npm http fetch GET 200 \S+\.tgz/gm)
   return { fetched, lookedUp: count(/^npm http (?:fetch GET 200|cache) /gm) - fetched, failed: count(/^npm http fetch .*attempt \d+ failed/gm) }

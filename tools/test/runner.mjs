@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { IdleShare } from './idle-share.mjs'
 
-const timeoutMs = 120_000
+// A file of half a minute takes four of them on a busy machine.
+const timeoutMs = 300_000
 const graceMs = 3_000
 
 // Three quarters of a file's time is waiting. While this share of the processors was idle for this long, one more file starts.

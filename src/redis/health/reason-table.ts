@@ -169,7 +169,7 @@ export const rows = {
     remedy: 'Check the path in REDIS_URL, unixsocket and unixsocketperm in redis.conf, and the user of this process.'
   },
   no_answer: {
-    pattern: /no (?:answer|reply) within|Command timed out|no node replies/,
+    pattern: /no reply within|Command timed out|no node replies/,
     sentence: ({ redis }) => `${redis} accepts connections but does not reply within the deadline.`,
     remedy: 'Check whether the server hangs or runs a slow command (SLOWLOG GET), and whether it is in the same region: a round trip must be shorter than the deadline.'
   },

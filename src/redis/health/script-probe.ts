@@ -2,7 +2,7 @@ import type { Redis, Cluster } from 'ioredis'
 import { aclDenial } from './error-class.ts'
 
 /**
- * Whether a server runs scripts: most of what a request needs is one. A server that answers only PING and reads, as after `CLIENT PAUSE … WRITE`, does not.
+ * Whether a server runs scripts: most of what a request needs is one. A server that replies only to PING and reads, as after `CLIENT PAUSE … WRITE`, does not.
  *
  * @throws {Error} ioredis's, if the server replies that it cannot run any now, or the connection ends. Pending for as long as the server does not reply
  */

@@ -12,7 +12,7 @@ export interface Init {
 }
 
 /** A response and its body. */
-export interface Answer {
+export interface ClientResponse {
   status: number
   headers: Headers
   text: string
@@ -43,7 +43,7 @@ export class Client {
   }
 
   /** Sends a request and reads the response, its body as JSON where it is JSON; follows no redirect. */
-  async get (path: string, { method = 'GET', headers, body, signal }: Init = {}): Promise<Answer> {
+  async get (path: string, { method = 'GET', headers, body, signal }: Init = {}): Promise<ClientResponse> {
     const { cookie } = this
     const response = await request(this.#url + path, { method, signal, headers: { ...this.#headers, ...cookie ? { cookie } : {}, ...headers }, body: body as Dispatcher.DispatchOptions['body'] })
     const fields = new Headers()
@@ -53,17 +53,17 @@ export class Client {
     return { status: response.statusCode, headers: fields, text, body: parsed(text), isHit: /; *hit/.test(fields.get('cache-status') ?? '') }
   }
 
-  async post (path: string, init: Init = {}): Promise<Answer> {
+  async post (path: string, init: Init = {}): Promise<ClientResponse> {
     return await this.get(path, { method: 'POST', ...init })
   }
 
-  async put (path: string, init: Init = {}): Promise<Answer> {
+  async put (path: string, init: Init = {}): Promise<ClientResponse> {
     return await this.get(path, { method: 'PUT', ...init })
   }
 
   /** Repeats a request until it is a hit: a response is stored after it has left. */
-  async hit (path: string, init: Init = {}): Promise<Answer> {
-    let last: Answer | undefined
+  async hit (path: string, init: Init = {}): Promise<ClientResponse> {
+    let last: ClientResponse | undefined
     return await until(async () => (last = await this.get(path, init)).isHit && last, { what: `${path} is served from the cache`, deadlineMs: 3_000, everyMs: 20 }).catch((error: Error) => {
       error.message += `; last ${last?.status}, ${last?.headers.get('cache-status')}`
       throw error

@@ -6,7 +6,7 @@ import { until } from '../../support/until.ts'
 import { digestOf, startApp, streamed } from './app.ts'
 import type { AppParts, EcosystemApp } from './app.ts'
 import { Client } from './client.ts'
-import type { Answer } from './client.ts'
+import type { ClientResponse } from './client.ts'
 import { writeRow } from './row.ts'
 import type { Exception } from './row.ts'
 
@@ -32,7 +32,7 @@ export interface Neighbour extends AppParts {
   /** fields of every request */
   headers?: Record<string, string>
   /** what it adds to each response, refusals (401, 429, 503) included: what is missing, or undefined */
-  missing?: (answer: Answer) => string | undefined
+  missing?: (response: ClientResponse) => string | undefined
   /** aspects that do not work: why, and by which warning at start it is told */
   without?: Partial<Record<Aspect, { why: string, told?: RegExp }>>
   /** further behaviour, by title; each has the app to itself */
@@ -122,16 +122,16 @@ const checks: Record<Aspect, (context: Context, neighbour: Neighbour) => Promise
     const first = client.get('/slow/first')
     await until(() => app.cache.counts.miss > 0, { what: 'the first handler runs' })
     const busy = await until(async () => {
-      const answer = await client.get('/slow/second', { signal: AbortSignal.timeout(2_000) })
-      return answer.status === 503 && answer
+      const response = await client.get('/slow/second', { signal: AbortSignal.timeout(2_000) })
+      return response.status === 503 && response
     }, { what: '503 beyond maxConcurrency' }).finally(open)
     const limited = await until(async () => {
-      const answer = await new Client({ url }, headers).get('/few')
-      return answer.status === 429 && answer
+      const response = await new Client({ url }, headers).get('/few')
+      return response.status === 429 && response
     }, { what: '429 beyond the quota' })
     const anonymous = await client.get('/members')
     t.same([anonymous.status, (await first).status], [401, 200])
-    for (const answer of [await client.get('/page/fields'), anonymous, limited, busy]) t.equal(missing(answer), undefined, `${answer.status} has what the neighbour adds`)
+    for (const response of [await client.get('/page/fields'), anonymous, limited, busy]) t.equal(missing(response), undefined, `${response.status} has what the neighbour adds`)
     t.equal(missing(await client.hit('/page/fields')), undefined, 'so does a hit')
   },
 
@@ -165,7 +165,7 @@ const checks: Record<Aspect, (context: Context, neighbour: Neighbour) => Promise
   }
 }
 
-function remainingOf ({ headers }: Answer): number {
+function remainingOf ({ headers }: ClientResponse): number {
   return Number(/"route";r=(\d+)/.exec(headers.get('ratelimit') ?? '')?.[1])
 }
 
@@ -205,6 +205,6 @@ export function caught (plugin: (app: any, options: object, done: (error?: Error
 export async function signedIn (url: string, user: string, headers?: Record<string, string>): Promise<Client> {
   const client = new Client({ url }, headers)
   const { status, text } = await client.post(`/sign-in/${user}`)
-  if (status !== 200) throw new Error(`sign-in answered ${status}: ${text}`)
+  if (status !== 200) throw new Error(`sign-in returned ${status}: ${text}`)
   return client
 }

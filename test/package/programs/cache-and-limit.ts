@@ -18,6 +18,6 @@ await app.register(async (scope) => {
 
 const first = await app.inject('/v1/kept')
 await until(async () => (await pool().keys('both:api:cache:GET*')).length > 0)
-const answers = [first, await app.inject('/v1/kept'), await app.inject('/v1/kept')]
+const responses = [first, await app.inject('/v1/kept'), await app.inject('/v1/kept')]
 await app.close()
-console.log(JSON.stringify({ statuses: answers.map(({ statusCode }) => statusCode), isCached: answers[0]?.body === answers[1]?.body }))
+console.log(JSON.stringify({ statuses: responses.map(({ statusCode }) => statusCode), isCached: responses[0]?.body === responses[1]?.body }))

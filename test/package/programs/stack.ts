@@ -46,7 +46,7 @@ const { length }: string = await app.redis.info()
 await until(() => heard.length > 0)
 await app.close()
 console.log(JSON.stringify({
-  bodies: [first, second, third].map((answer) => answer.json()),
+  bodies: [first, second, third].map((response) => response.json()),
   status: String(second.headers['cache-status']).includes('hit'),
   cart: full.json(),
   refused: refused.statusCode,

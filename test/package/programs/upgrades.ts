@@ -18,7 +18,7 @@ await until(() => app.redisPool.state === 'ready')
 const { port } = app.server.address() as AddressInfo
 const slow = 'GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\n'
 
-/** Asks for an upgrade behind other requests of the same write, and never closes its own side. */
+/** Requests an upgrade behind other requests of the same write, and never closes its own side. */
 async function statusesOf (path: string, ahead = ''): Promise<{ statuses: number[], isEnded: boolean }> {
   const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true })
   socket.on('error', () => {}) // seen by its end

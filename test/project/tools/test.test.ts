@@ -5,13 +5,13 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { until } from '../../support/until.ts'
 
-t.setTimeout(120_000) // each starts its own test runner
+t.setTimeout(300_000) // each starts its own test runner
 
 const root = join(import.meta.dirname, '../../..')
 const begin = "import t from 'tap'\nt.test('good', async (t) => { t.ok(true) })\n"
 
 /** Output and exit code of the runner for test files with these texts. */
-async function verdict (t: Test, texts: Record<string, string>, names = Object.keys(texts)): Promise<{ code: number | null, said: string[] }> {
+async function runTests (t: Test, texts: Record<string, string>, names = Object.keys(texts)): Promise<{ code: number | null, said: string[] }> {
   const { code, output } = await start(suite(t, texts), names.map((name) => `test/${name}.test.ts`)).ended
   return { code, said: output.split('\n').filter((line) => /^not ok:|^\d+ skipped$|^\d+ passed/.test(line)).sort() }
 }
@@ -36,7 +36,7 @@ function start (folder: string, args: string[]): { child: ChildProcess, ended: P
 }
 
 t.test('test runner counts the innermost tests, a file without tests as one, and skipped ones separately', async (t) => {
-  const { code, said } = await verdict(t, {
+  const { code, said } = await runTests(t, {
     nested: `${begin}t.test('two', async (t) => { t.test('inner', async (t) => { t.ok(true) }) })`,
     flat: "import t from 'tap'\nt.ok(true)",
     skipping: `${begin}t.test('b', { skip: 'no chromium' }, async () => {})\nt.test('c', { todo: 'later' }, async () => {})`,
@@ -63,7 +63,7 @@ const red: ReadonlyArray<[name: string, text: string, said: string]> = [
 ]
 
 t.test('test runner fails for each way in which a file can fail, and names the file', async (t) => {
-  const { code, said } = await verdict(t, Object.fromEntries(red))
+  const { code, said } = await runTests(t, Object.fromEntries(red))
 
   for (const [name, , what] of red) t.ok(said.includes(`not ok: test/${name}.test.ts${what}`), `${name}${what}`)
   t.equal(said[0], '8 passed, 10 failed')
@@ -72,7 +72,7 @@ t.test('test runner fails for each way in which a file can fail, and names the f
 })
 
 t.test('test runner fails for a file that exceeds its time limit, and ends it', async (t) => {
-  const { code, said } = await verdict(t, {
+  const { code, said } = await runTests(t, {
     slow: `${begin}t.setTimeout(5000)\nt.test('bad', async (t) => { setInterval(() => {}, 1000); await new Promise(() => {}) })`,
     busy: `${begin}t.setTimeout(5000)\nt.test('bad', async (t) => { Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0) })`,
     flat: "import t from 'tap'\nt.ok(true)"
@@ -104,6 +104,6 @@ t.test('a signal to the test runner ends its running files, starts no more, and 
 t.test('test runner fails if no test ran', async (t) => {
   const skipped = { skipped: "import t from 'tap'\nt.test('b', { skip: 'no wrk' }, async () => {})" }
 
-  t.same(await verdict(t, skipped), { code: 1, said: ['0 passed, 1 failed', '1 skipped', 'not ok: no test ran'] })
-  t.same(await verdict(t, {}, ['not-there']), { code: 1, said: ['0 passed, 1 failed', 'not ok: no test file test/not-there.test.ts'] })
+  t.same(await runTests(t, skipped), { code: 1, said: ['0 passed, 1 failed', '1 skipped', 'not ok: no test ran'] })
+  t.same(await runTests(t, {}, ['not-there']), { code: 1, said: ['0 passed, 1 failed', 'not ok: no test file test/not-there.test.ts'] })
 })

@@ -8,7 +8,7 @@ const firing: AlertMessage = {
   status: 'firing',
   alert: 'PrismRedisDown',
   severity: 'critical',
-  meaning: 'Redis does not answer <now> & here.',
+  meaning: 'Redis does not reply <now> & here.',
   first: 'Compare the passwords.',
   runbook: 'docs/operations.md#redis-cannot-be-reached',
   reason: { code: 'wrong_password', sentence: 'Redis refuses the password.', remedy: 'Compare the passwords.' },
@@ -30,7 +30,7 @@ t.test('Slack: a text for notifications, a section within its length limit, and 
 
   t.match(body.text, '[FIRING] PrismRedisDown (critical)')
   t.match(body, { blocks: [{ type: 'section', text: { type: 'mrkdwn' } }] })
-  t.match(body.text, 'Redis does not answer &lt;now&gt; &amp; here.')
+  t.match(body.text, 'Redis does not reply &lt;now&gt; &amp; here.')
   t.match(body.text, 'Reason: Redis refuses the password.')
   t.match(body.text, 'Runbook: docs/operations.md#redis-cannot-be-reached')
   t.ok((body.blocks[0]?.text.text.length ?? 0) <= 3000)

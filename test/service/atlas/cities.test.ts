@@ -6,7 +6,7 @@ import { matchOf } from '../../../service/atlas/spelling.ts'
 import { atlasPath, testAtlas } from '../../support/atlas.ts'
 import { propertyRuns } from '../../support/property-runs.ts'
 
-test('cities', { timeout: 180_000 }, async (t) => {
+test('cities', { timeout: 300_000 }, async (t) => {
   const { cities } = testAtlas(t)
   const names = (search: Partial<Parameters<typeof cities.search>[0]>) => cities.search({ limit: 3, ...search }).map((city) => city.name)
 

@@ -123,7 +123,7 @@ test('four processes that copy a seed to the same path concurrently lose no writ
 })
 
 test('a load rejects a file that is not an atlas, and leaves it unchanged', async (t) => {
-  const folder = t.testdir({ 'text.db': 'not a database, but long enough to be asked. '.repeat(30) })
+  const folder = t.testdir({ 'text.db': 'not a database, but long enough to be queried. '.repeat(30) })
   const theirs = join(folder, 'theirs.db')
   const database = new DatabaseSync(theirs)
   database.exec('CREATE TABLE cities (mine TEXT); INSERT INTO cities VALUES (1)')

@@ -24,9 +24,9 @@ test('no password is accepted for an unknown name', async (t) => {
 test('many concurrent passwords are queued, and each gets its own result', async (t) => {
   const hashed = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
 
-  const answers = await Promise.all(['password', 'no', 'password', 'no', 'password'].map((password) => verifyPassword(password, hashed)))
+  const results = await Promise.all(['password', 'no', 'password', 'no', 'password'].map((password) => verifyPassword(password, hashed)))
 
-  t.same(answers, [true, false, true, false, true])
+  t.same(results, [true, false, true, false, true])
 })
 
 test('of many concurrent passwords the ones that would wait longest are rejected at once', async (t) => {

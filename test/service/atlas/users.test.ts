@@ -18,7 +18,7 @@ test('users', async (t) => {
 
   t.test('an unknown name and a wrong password are rejected alike', async (t) => {
     const wrong = await users.verify('ada straße', 'correct horsE').catch((error) => ({ ...error, message: error.message }))
-    const unknown = await users.verify('nobody', 'correct horse').catch((error) => ({ ...error, message: error.message }))
+    const unknown = await users.verify('unknown', 'correct horse').catch((error) => ({ ...error, message: error.message }))
 
     t.match(wrong, { code: 'PRISM_ERR_CREDENTIALS', statusCode: 401 })
     t.same(unknown, wrong)
@@ -36,7 +36,7 @@ test('users', async (t) => {
 
   t.test('the user of a session is found, and one of another atlas is rejected', async (t) => {
     t.same(users.of({ userId: ada.id }), ada)
-    t.throws(() => users.of({ userId: 'somebody-else' }), { code: 'PRISM_ERR_USER_UNKNOWN', statusCode: 401 })
+    t.throws(() => users.of({ userId: 'of-another-atlas' }), { code: 'PRISM_ERR_USER_UNKNOWN', statusCode: 401 })
     t.throws(() => users.of({ userId: undefined }), { code: 'PRISM_ERR_USER_UNKNOWN' })
   })
 

@@ -2,6 +2,7 @@ import fastify from 'fastify'
 import t, { type Test } from 'tap'
 import prism from '../../../plugins/index.ts'
 import { EntryFinder } from '../../../service/dashboard/entry-finder.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { testSecret } from '../../support/app.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { startRedis } from '../../support/redis.ts'
@@ -10,11 +11,11 @@ import { until } from '../../support/until.ts'
 const place = { protocol: 'http', host: 'service.example' }
 
 /** An app with routes of each kind, and the finder of its stored responses. */
-async function kept (t: Test) {
+async function start (t: Test) {
   const redis = await startRedis(t)
   const app = fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url: redis.url }, session: { secrets: [testSecret] }, rateLimit: false })
+  await app.register(prism, { redis: { url: redis.url, commandTimeout }, session: { secrets: [testSecret] }, rateLimit: false })
   const entries = new EntryFinder(app.cache)
   app.addHook('onRoute', (route) => { if (route.method === 'GET') entries.add(route.url) })
   app.get('/cities/:id', { config: { cache: { ttl: '5m', tags: ['cities', 'city:one'] } } }, (_request, reply) => reply.headers({ 'x-api-key': 'hidden', 'content-language': 'fr' }).send({ text: 'x'.repeat(50) }))
@@ -27,7 +28,7 @@ async function kept (t: Test) {
 }
 
 t.test('a stored response is described by age, size, tags and fields, without fields that contain secrets', async (t) => {
-  const { send, find } = await kept(t)
+  const { send, find } = await start(t)
   await send('/cities/one?b=2&a=1')
 
   const view = await find('/cities/one?a=1&b=2')
@@ -41,7 +42,7 @@ t.test('a stored response is described by age, size, tags and fields, without fi
 })
 
 t.test('a missing entry is explained', async (t) => {
-  const { app, redis, send, find } = await kept(t)
+  const { app, redis, send, find } = await start(t)
 
   t.same(await find('/cities/two'), { found: 'nothing', route: '/cities/:id' })
   t.same(await find('/mine'), { found: 'apart', route: '/mine' })

@@ -3,7 +3,7 @@ import { buildTestApp } from '../../support/app.ts'
 import { until } from '../../support/until.ts'
 import { SignedInClient } from '../../support/signed-in-client.ts'
 
-test('session', { timeout: 120_000 }, async (t) => {
+test('session', { timeout: 300_000 }, async (t) => {
   const app = await buildTestApp(t)
   const ada = new SignedInClient(app)
 
@@ -16,12 +16,12 @@ test('session', { timeout: 120_000 }, async (t) => {
   })
 
   t.test('an unknown name and a wrong password have the same response', async (t) => {
-    const answers = [
+    const responses = [
       await new SignedInClient(app).send('POST', '/session', { name: 'ada', password: 'wrong horse' }),
       await new SignedInClient(app).send('POST', '/session', { name: 'unknown', password: 'correct horse' })
     ]
 
-    const [wrong, unknown] = answers.map((answer) => ({ status: answer.statusCode, fields: Object.keys(answer.headers), body: { ...answer.json(), instance: '' } }))
+    const [wrong, unknown] = responses.map((response) => ({ status: response.statusCode, fields: Object.keys(response.headers), body: { ...response.json(), instance: '' } }))
     t.match(wrong, { status: 401, body: { code: 'PRISM_ERR_CREDENTIALS' } })
     t.same(unknown, wrong)
   })
@@ -40,7 +40,7 @@ test('session', { timeout: 120_000 }, async (t) => {
     t.same(await until(async () => {
       const tries = await triesOfOne()
       return !tries.includes(503) && tries
-    }, { what: 'six attempts that Redis answers in time' }), [401, 401, 401, 401, 401, 429])
+    }, { what: 'six attempts with a reply of Redis in time' }), [401, 401, 401, 401, 401, 429])
   })
 
   t.test('the eleventh attempt of a minute at one account is rejected from any address, in any spelling, whether the account exists or not', async (t) => {

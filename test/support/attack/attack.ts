@@ -30,8 +30,8 @@ export async function attack (owner: Owner, { requests, seed, note }: AttackOpti
       await sendHostileHeaders(target)
       await target.settle('headers')
     },
-    'pipelined requests, their answers unread': () => floodPipelined(target),
-    'unread answers': () => floodUnread(target),
+    'pipelined requests, their responses unread': () => floodPipelined(target),
+    'unread responses': () => floodUnread(target),
     'WebSocket replays': () => floodReplays(owner, target, url),
     'refused WebSocket upgrades': () => floodUpgrades(target)
   }
@@ -47,7 +47,7 @@ export async function attack (owner: Owner, { requests, seed, note }: AttackOpti
 
 function report ({ crashes, statuses, faults, faultsByAttack, descriptorsBefore, note }: Target, descriptorsAfter: number): boolean {
   const failures = [...statuses].filter(([status]) => status >= 500 && status !== 503).reduce((sum, [, count]) => sum + count, 0)
-  note(`answers by status (0: closed without one, -1: none in time): ${[...statuses].sort(([one], [other]) => one - other).map(([status, count]) => `${status} × ${count}`).join(', ')}`)
+  note(`responses by status (0: closed without one, -1: none in time): ${[...statuses].sort(([one], [other]) => one - other).map(([status, count]) => `${status} × ${count}`).join(', ')}`)
   if (faults.length > 0) note(`faults: ${faultsByAttack}`)
   note(`${crashes} crashes, ${failures} 5xx other than 503, ${faults.length} faults; open descriptors ${descriptorsBefore} before, ${descriptorsAfter} after`)
   return crashes === 0 && failures === 0 && faults.length === 0

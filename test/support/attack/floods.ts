@@ -25,7 +25,7 @@ export async function floodPipelined (target: Target): Promise<void> {
 export async function floodUnread (target: Target): Promise<void> {
   await withSockets(target, 60, async (sockets) => {
     for (const socket of sockets) socket.pause().write(requests('/openapi.json', 60))
-    await settleBeside(target, 'unread answers, 60 connections', 60)
+    await settleBeside(target, 'unread responses, 60 connections', 60)
   })
 }
 
@@ -34,7 +34,7 @@ async function settleBeside (target: Target, attack: string, client: number): Pr
   const reader = new HttpClient(target.service.port)
   const { status, ms } = await reader.exchange(requests('/cities/2988507', 1, 60_000 + client))
   reader.close()
-  if (status !== 200 && !target.hasEnded) target.fault(`${attack}: another client is answered ${status} after ${Math.round(ms)} ms`)
+  if (status !== 200 && !target.hasEnded) target.fault(`${attack}: another client receives ${status} after ${Math.round(ms)} ms`)
   target.note(`${attack}: another client waited ${Math.round(ms)} ms`)
   await target.settle(attack, 120_000)
 }

@@ -49,7 +49,7 @@ const method = fc.constantFrom('GET', 'GET', 'GET', 'GET', 'HEAD', 'PUT', 'PUT',
 
 interface Request { method: string, path: string, headers: [string, string][], cookie: string | undefined, type: string, body: string, client: number }
 const free = fc.record({ method, path, type, body: json })
-/** `member` stands for the cookie of a signed-in user. */
+/** `member` is replaced by the cookie of a signed-in user. */
 const common = fc.record({ headers: fc.array(header, { maxLength: 4 }), cookie: fc.oneof(fc.constantFrom(undefined, 'member'), cookie), client: fc.nat(60_000) })
 const request: fc.Arbitrary<Request> = fc.tuple(fc.oneof({ weight: 9, arbitrary: free }, { weight: 1, arbitrary: fitting }), common).map(([own, rest]) => ({ ...own, ...rest }))
 
@@ -90,7 +90,7 @@ export async function fuzz (target: Target, { requests, seed }: { requests: numb
         const { status } = await client.exchange(bytes, { isHead: at % 10 !== 0 && whole[at]?.method === 'HEAD', isLast: at % 10 === 0 })
         target.count(status)
         sent += 1
-        if ((status >= 500 && status !== 503) || (status === -1 && !target.hasEnded)) target.fault(`fuzz: ${status === -1 ? 'no answer' : status} to ${JSON.stringify(bytes.toString('latin1').slice(0, 300))}`)
+        if ((status >= 500 && status !== 503) || (status === -1 && !target.hasEnded)) target.fault(`fuzz: ${status === -1 ? 'no response' : status} to ${JSON.stringify(bytes.toString('latin1').slice(0, 300))}`)
       }
     }))
     if (sent % 5000 < atOnce) target.note(`fuzz: ${sent} of ${requests} requests`)

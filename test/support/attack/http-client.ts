@@ -1,7 +1,7 @@
 import { connect } from 'node:net'
 import type { Socket } from 'node:net'
 
-/** What came back for some bytes. `status` is 0 where the connection ended without an answer, -1 where it neither answered nor ended in time. */
+/** What came back for some bytes. `status` is 0 where the connection ended without a response, -1 where it neither responded nor ended in time. */
 export interface Exchange {
   status: number
   ms: number
@@ -18,7 +18,7 @@ export class HttpClient {
     this.#port = port
   }
 
-  /** Sends one request and waits for all of its answer; of an event stream for its head. */
+  /** Sends one request and waits for its whole response; of an event stream for its head. */
   async exchange (request: Buffer | string, { isHead = false, isLast = false } = {}): Promise<Exchange> {
     const socket = this.#socket ??= this.#open()
     const startedAt = performance.now()

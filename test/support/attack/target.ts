@@ -92,7 +92,7 @@ export class Target {
     if (this.#hasEnded) return this.#crashed(attack)
     this.note(`${attack}: descriptors ${this.#reference} before, ${openDescriptors(pid)} after; ${residentMegabytes(pid)} MB`)
     const status = await fetch(`${url}/healthz/live`, { signal: AbortSignal.timeout(20_000), headers: { connection: 'close' } }).then((response) => response.status, String)
-    if (status !== 200) this.fault(`${attack}: /healthz/live answers ${status}`)
+    if (status !== 200) this.fault(`${attack}: /healthz/live responds with ${status}`)
   }
 
   /** Ends the service by SIGTERM, as a platform does. @returns its open descriptors */

@@ -2,6 +2,7 @@ import fastify from 'fastify'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import prism from '../../../plugins/index.ts'
 import type { RedisOptions } from '../../../src/redis/options.ts'
+import { commandTimeout } from '../deadline.ts'
 import { watchTrouble } from './fault-injector.ts'
 
 /** Quotas per partition. */
@@ -24,7 +25,7 @@ type Named = { Params: { id: string } }
  */
 export async function buildTrafficApp (redis: RedisOptions, source: string): Promise<FastifyInstance> {
   const app = fastify({ forceCloseConnections: true })
-  await app.register(prism, { redis, session: { secrets: ['a secret of the tests, 32 or more'] }, rateLimit: { quota: 1_000_000, window: '10m' } })
+  await app.register(prism, { redis: { ...redis, commandTimeout }, session: { secrets: ['a secret of the tests, 32 or more'] }, rateLimit: { quota: 1_000_000, window: '10m' } })
   const trouble = watchTrouble(app.redisPool)
   app.addHook('onClose', () => trouble.end())
   app.addHook('onSend', async (_request, reply) => { reply.headers({ 'x-trouble': trouble.count, 'x-recoveries': trouble.recoveries }) })

@@ -2,11 +2,12 @@ import type { Batch } from '../../../src/redis/batch/batch.ts'
 import type { PooledRedis } from '../../../src/redis/client.ts'
 
 const tickMs = 50
+/** A lock is renewed several times before it expires; a longer stall of the process or of Redis can lose it. */
 const stallMs = 150
 
 /** What an app noticed of its Redis and its machine since its start. */
 export interface Trouble {
-  /** operations without a reply, and blocks of the event loop long enough to delay replies */
+  /** operations without a reply, late replies, and blocks of the event loop long enough to delay replies */
   readonly count: number
   /** reconnections and changes of the server: local counts are discarded then */
   readonly recoveries: number
@@ -26,8 +27,10 @@ export function watchTrouble (pool: PooledRedis): Trouble {
   const amiss = () => { failures += 1 }
   let seenAt = performance.now()
   const timer = setInterval(() => {
-    if (performance.now() - seenAt > tickMs + stallMs) amiss()
-    seenAt = performance.now()
+    const sentAt = performance.now()
+    if (sentAt - seenAt > tickMs + stallMs) amiss()
+    seenAt = sentAt
+    pool.batch.command('PING', []).then(() => { if (performance.now() - sentAt > tickMs + stallMs) amiss() }, () => {}) // a failure is counted as any other
   }, tickMs)
   noteFailures(pool.batch, amiss)
   pool.on('outage', (isOut: boolean) => { if (!isOut) trouble.recoveries += 1 })

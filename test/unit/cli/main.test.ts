@@ -7,6 +7,7 @@ import { fastify } from 'fastify'
 import t from 'tap'
 import prism from '../../../plugins/index.ts'
 import { main } from '../../../src/cli/main.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { buildTestApp, testSecret } from '../../support/app.ts'
 import { run } from '../../support/cli.ts'
 import { startCluster } from '../../support/cluster.ts'
@@ -42,7 +43,7 @@ t.test('limits prints used units, quota, window and reset of each policy', async
   const { url } = redis
   const app = fastify()
   t.after(() => app.close())
-  await app.register(prism, { redis: { url }, session: { secrets: [testSecret] }, rateLimit: { quota: 100, window: '1h' } })
+  await app.register(prism, { redis: { url, commandTimeout }, session: { secrets: [testSecret] }, rateLimit: { quota: 100, window: '1h' } })
   app.get('/smooth', { config: { rateLimit: { quota: 60, window: '1m', algorithm: 'gcra', burst: 5 } } }, async () => 'ok')
   app.get('/daily', { config: { rateLimit: [{ quota: 50, window: '1d', algorithm: 'fixed' }, { name: 'second', quota: 7, window: '10s' }] } }, async () => 'ok')
   app.get('/own', { config: { rateLimit: { quota: () => 9 } } }, async () => 'ok')
@@ -197,15 +198,15 @@ t.test('limits finds IPv6 clients by any address of their network', async (t) =>
   const app = await buildTestApp(t)
   const limits = async (...words: string[]) => await run(['limits', ...words, '--json', '--url', app.testConfig.redisUrl])
   /** A counter can expire with its window: the client sends a request before each read. */
-  const afterAsking = async (...words: string[]) => {
+  const afterRequest = async (...words: string[]) => {
     await app.inject({ url: '/cities/2988507', remoteAddress: '2001:db8:0:7::1' })
     return JSON.parse((await limits(...words)).out)
   }
 
-  await until(async () => (await afterAsking('2001:db8:0:7::99')).counters[0]?.used, { what: 'the counter of the network' })
+  await until(async () => (await afterRequest('2001:db8:0:7::99')).counters[0]?.used, { what: 'the counter of the network' })
   t.same(JSON.parse((await limits('2001:db8:0:8::1')).out).counters, [])
   t.match(await limits('not-an-address'), { code: 2, err: /is not an IP address/ })
-  await until(async () => (await afterAsking('2001:db8:0:7::1', '--reset')).reset === 1, { what: 'the counter is deleted' })
+  await until(async () => (await afterRequest('2001:db8:0:7::1', '--reset')).reset === 1, { what: 'the counter is deleted' })
 })
 
 t.test('the program prints errors as JSON to a program', async (t) => {

@@ -63,7 +63,7 @@ function faultsOf (observer: Observer, published: readonly string[]): string[] {
   })
 }
 
-t.test('bus: any interleaving of publications, lost connections, resumptions and lost logs ends in order, or with a reset', { timeout: 120_000 }, async (t) => {
+t.test('bus: any interleaving of publications, lost connections, resumptions and lost logs ends in order, or with a reset', { timeout: 300_000 }, async (t) => {
   const { url, control } = await startRig(t)
   const buses = [await startBus(t, url), await startBus(t, url)] as const
   const which = fc.constantFrom(0 as const, 1 as const)

@@ -2,7 +2,7 @@ import t from 'tap'
 import { resolveLivePolicy } from '../../../src/live/options.ts'
 
 t.test('topics without a rule and internal topics are forbidden', async (t) => {
-  const { mayFollow } = resolveLivePolicy({ topics: { 'user:*': 'owner', 'room:*': 'signed-in', 'odd:*': (_visitor, topic) => topic.endsWith('1'), '*': 'anyone' } })
+  const { mayFollow } = resolveLivePolicy({ topics: { 'user:*': 'owner', 'room:*': 'signed-in', 'odd:*': (_client, topic) => topic.endsWith('1'), '*': 'anyone' } })
   const ann = { userId: 'ann' }
   const anonymous = { userId: undefined }
 

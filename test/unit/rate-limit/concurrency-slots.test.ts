@@ -55,7 +55,7 @@ test('slots and quotas are consumed together or not at all, in any sequence of c
       for (let place = 1; place <= expected; place++) held.push({ place: `t.${index}.${place}`, endsAtUs: atUs + 30_000_000 })
       used += expected
       if (told?.granted !== expected) return false
-      if (told.standings[0]?.remaining !== narrow.quota - used || told.standings[1]?.remaining !== limit - held.length) return false
+      if (told.statuses[0]?.remaining !== narrow.quota - used || told.statuses[1]?.remaining !== limit - held.length) return false
     }
     return true
   }), { numRuns: propertyRuns(30) })

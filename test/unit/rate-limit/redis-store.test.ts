@@ -78,14 +78,14 @@ test('store peeks without consuming, and resets', async (t) => {
 test('store counts correctly when one call checks a counter repeatedly, in the same bucket or a new one', async (t) => {
   const { pool } = await open(t)
   const store = new LimitStore(pool.batch)
-  const askedBy = async (route: string) => {
+  const remainingFor = async (route: string) => {
     const check = store.consume({ ...claimOf('192.0.2.1'), name: route })
     const place = check.add()
     return decisionOf(await check.promise(), place, costs).statuses[0]?.remaining
   }
 
-  const first = await Promise.all(['a', 'b', 'c', 'd'].map(askedBy))
-  const second = await Promise.all(['a', 'b', 'c'].map(askedBy))
+  const first = await Promise.all(['a', 'b', 'c', 'd'].map(remainingFor))
+  const second = await Promise.all(['a', 'b', 'c'].map(remainingFor))
 
   t.same(first, [99, 98, 97, 96])
   t.same(second, [95, 94, 93])

@@ -89,7 +89,7 @@ test('consume.lua and the local counter agree', async (t) => {
       const [cost, nowMs] = [claim?.cost ?? 1, atUs / 1000]
       const granted = cost <= counter.free(nowMs) ? 1 : 0
       if (granted === 1) counter.consume(cost, nowMs)
-      return { granted, standings: [counter.status(cost, nowMs)] }
+      return { granted, statuses: [counter.status(cost, nowMs)] }
     })
     assert.deepStrictEqual(await run(steps), expected)
   }), { numRuns: propertyRuns(60) })
@@ -114,8 +114,8 @@ test('consume.lua allows the same request exactly after retryMs', async (t) => {
   await holds(t, fc.asyncProperty(any, manyRequests, async (quota, made) => {
     const steps = stepsOf(quota, made)
     const replies = await run(steps)
-    const [last, answer] = [steps.at(-1), replies.at(-1)]
-    const retryMs = answer?.standings[0]?.retryMs ?? 0
+    const [last, reply] = [steps.at(-1), replies.at(-1)]
+    const retryMs = reply?.statuses[0]?.retryMs ?? 0
     const room = quota.algorithm === 'gcra' ? quota.bucketOrBurst : quota.quota
     if (last === undefined || retryMs === 0 || (last.claims[0]?.cost ?? 0) > room) return true
     const wholeMsUs = Math.floor(last.atUs / 1000) * 1000
@@ -134,7 +134,7 @@ test('consume.lua consumes from all policies or from none', async (t) => {
   const replies = await run([...Array.from({ length: 5 }, () => ({ atUs: beginUs, requestCount: 1, claims })), { atUs: beginUs, requestCount: 1, claims: claims.slice(0, 1) }])
 
   t.same(replies.map(({ granted }) => granted), [1, 1, 0, 0, 0, 1])
-  t.equal(replies.at(-1)?.standings[0]?.remaining, 7, 'the rejected request consumed nothing')
+  t.equal(replies.at(-1)?.statuses[0]?.remaining, 7, 'the rejected request consumed nothing')
 })
 
 test('after the clock was set back, consume.lua neither delays a client by more than a window nor allows more', async (t) => {

@@ -8,7 +8,7 @@ import { startProxiedCluster } from '../../support/proxied-cluster.ts'
 import { startRig } from '../../support/proxied-redis.ts'
 import { until } from '../../support/until.ts'
 
-t.setTimeout(60_000)
+t.setTimeout(300_000)
 
 /** A round trip of about 300 ms. */
 const farAway = { delayMs: 150 }

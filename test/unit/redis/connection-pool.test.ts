@@ -35,9 +35,9 @@ t.test('pool writes to the first connection until it is crowded, then to the nex
   const [first, second] = connections.all
 
   t.equal(connections.choose(), first)
-  const answers = crowd(connections)
+  const replies = crowd(connections)
   t.equal(connections.choose(), second)
-  await answers
+  await replies
 
   t.equal(connections.choose(), first)
 })
@@ -46,14 +46,14 @@ t.test('pool opens one more connection while all are crowded, up to its maximum,
   const { connections, proxy } = await start(t, { min: 1, max: 2 })
   await proxy.fault('latency', { delayMs: 100 })
 
-  const answers = [crowd(connections, 700)]
+  const replies = [crowd(connections, 700)]
   connections.choose()
   await until(() => connections.all.length === 2 && connections.all.every((connection) => connection.isReady), { what: 'one more connection is ready' })
-  answers.push(crowd(connections, 700), crowd(connections, 700), crowd(connections, 600))
+  replies.push(crowd(connections, 700), crowd(connections, 700), crowd(connections, 600))
   const least = [...connections.all].sort((one, other) => one.inFlight - other.inFlight)[0]
   const chosen = connections.choose()
   await proxy.heal()
-  await Promise.all(answers)
+  await Promise.all(replies)
 
   t.equal(chosen, least)
   t.equal(connections.all.length, 2)
@@ -75,9 +75,9 @@ t.test('pool reads a reply of a megabyte on another connection than small replie
 
 t.test('pool closes idle connections, down to its minimum', async (t) => {
   const { connections } = await start(t, { min: 1, max: 3, idleMs: 20 })
-  const answers = crowd(connections)
+  const replies = crowd(connections)
   connections.choose()
-  await answers
+  await replies
 
   await until(() => connections.all.length === 1, { what: 'the idle connection is closed' })
 
@@ -112,7 +112,7 @@ t.test('pool uses other connections while one is half open, and uses it again la
   t.equal(await control.ping(), 'PONG')
 })
 
-t.test('pool replaces a connection that transfers bytes, but no reply in time', { timeout: 60_000 }, async (t) => {
+t.test('pool replaces a connection that transfers bytes, but no reply in time', { timeout: 300_000 }, async (t) => {
   const { connections, proxy } = await start(t, { min: 1, max: 1 })
   await proxy.fault('throttle', { bytesPerSecond: 200 })
   const trickle = setInterval(() => connections.choose()?.probe(), 50)

@@ -58,7 +58,7 @@ t.test('a dedicated connection fails every command after its connection broke, b
   t.equal(await control.get('key'), null)
 })
 
-t.test('a dedicated connection fails a command that Redis does not answer in time', async (t) => {
+t.test('a dedicated connection fails a command without a reply in time', async (t) => {
   const { pool, redis } = await start(t)
   await using lease = await pool.lease()
   redis.signal('SIGSTOP')

@@ -1,4 +1,4 @@
--- Answers with what it was told, Redis's time, and a key's value; INCRs the key instead when told `incr`.
+-- Returns its arguments, Redis's time, and a key's value; INCRs the key instead when told `incr`.
 -- KEYS[1]  any string
 -- ARGV[1]  a text
 -- returns  { text, nowMs, value or false }

@@ -28,11 +28,11 @@ function standStill (): void {
   while (performance.now() < endsAt) { /* computes */ }
 }
 
-async function answersAfterStandstill (pool: PooledRedis): Promise<unknown[]> {
-  const answers = [pool.get('key'), pool.batch.get('key').then(String), pool.pipeline().get('key').exec().then((results) => results?.[0]?.[1])]
+async function repliesAfterStandstill (pool: PooledRedis): Promise<unknown[]> {
+  const replies = [pool.get('key'), pool.batch.get('key').then(String), pool.pipeline().get('key').exec().then((results) => results?.[0]?.[1])]
   await new Promise((resolve) => setImmediate(resolve))
   standStill()
-  return await Promise.all(answers)
+  return await Promise.all(replies)
 }
 
 t.test('a connection whose reply arrived while the event loop was blocked is not unresponsive', async (t) => {
@@ -40,7 +40,7 @@ t.test('a connection whose reply arrived while the event loop was blocked is not
   const pool = await open(t, { url })
   const [{ lost }, { timeouts }] = [{ ...pool.losses }, { ...pool.batch.counts }]
 
-  t.same(await answersAfterStandstill(pool), ['value', 'value', 'value'])
+  t.same(await repliesAfterStandstill(pool), ['value', 'value', 'value'])
 
   t.equal(pool.losses.lost, lost)
   t.equal(pool.batch.counts.timeouts, timeouts)
@@ -51,7 +51,7 @@ t.test('a TLS connection whose reply arrived while the event loop was blocked is
   const pool = await open(t, { url, connection: { tls: { ca } } })
   const { lost } = { ...pool.losses }
 
-  t.same(await answersAfterStandstill(pool), ['value', 'value', 'value'])
+  t.same(await repliesAfterStandstill(pool), ['value', 'value', 'value'])
 
   t.equal(pool.losses.lost, lost)
 })
@@ -62,10 +62,10 @@ t.test('a dedicated connection whose reply arrived while the event loop was bloc
   await using lease = await pool.lease()
   await lease.client.watch('key')
 
-  const answer = lease.client.get('key')
+  const reply = lease.client.get('key')
   standStill()
 
-  t.equal(await answer, 'value')
+  t.equal(await reply, 'value')
   t.same(await lease.client.multi().set('key', 'changed').exec(), [[null, 'OK']])
 })
 
@@ -76,10 +76,10 @@ t.test('a subscriber whose reply arrived while the event loop was blocked stays 
   const received = Promise.withResolvers<unknown>()
   const ping = client.ping.bind(client)
   client.ping = () => {
-    const answer = ping()
+    const reply = ping()
     setImmediate(standStill)
-    received.resolve(answer)
-    return answer
+    received.resolve(reply)
+    return reply
   }
   const subscriber = new Subscriber(() => client, () => {})
   t.after(() => subscriber.close())

@@ -21,9 +21,9 @@ type Step = 'mark' | 'begin' | 'leave'
 /** First words of the scripts of a sign-in's steps. */
 const scripts: Readonly<Record<Step, RegExp>> = { mark: /Marks a session as moving/, begin: /Creates a session/, leave: /Ends sessions of a user/ }
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('a sign-in that copies values', { timeout: 120_000 }, async (t) => {
+test('a sign-in that copies values', { timeout: 300_000 }, async (t) => {
   const redis = await startRedis(t)
   const [pool, otherPool] = await Promise.all([openPool(t, redis.url), openPool(t, redis.url)])
   const other = managerOf(t, otherPool, otherPool.batch)

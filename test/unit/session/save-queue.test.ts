@@ -12,9 +12,9 @@ import { startRig, faults } from '../../support/faults.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { until } from '../../support/until.ts'
 
-tap.setTimeout(120_000)
+tap.setTimeout(300_000)
 
-test('save queue', { timeout: 120_000 }, async (t) => {
+test('save queue', { timeout: 300_000 }, async (t) => {
   const rig = await startRig(t)
   const pool = new PooledRedis(resolveRedisPolicy({ url: rig.url }))
   t.after(() => { pool.disconnect() })

@@ -65,9 +65,9 @@ test('session manager', async (t) => {
     const batch = {
       runScript: async (...args: Parameters<Batch['runScript']>) => {
         if (isAway) throw new RedisUnavailableError('no connection')
-        const answer = await pool.batch.runScript(...args)
+        const reply = await pool.batch.runScript(...args)
         if (losesReplies) throw new RedisUnavailableError('the reply was lost')
-        return answer
+        return reply
       }
     } as unknown as Batch
     const failing = new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), batch, pool.keyspace)

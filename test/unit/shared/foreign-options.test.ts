@@ -7,6 +7,7 @@ import prism from '../../../plugins/index.ts'
 import { resolveCachePolicy, resolveRoutePolicy } from '../../../src/cache/options.ts'
 import { resolveLimitOptions, resolveLimitPolicies } from '../../../src/rate-limit/options.ts'
 import { resolveSessionPolicy, resolveSessionUse } from '../../../src/session/options.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { startRedis } from '../../support/redis.ts'
 import { tableOf } from '../../support/readme.ts'
 
@@ -73,7 +74,7 @@ t.test('an option of another package in place of a feature fails the start, on t
   const start = async (options: object, config?: object): Promise<string> => {
     const app = Fastify()
     try {
-      await app.register(prism, { redis: { url }, session: { secrets }, ...options })
+      await app.register(prism, { redis: { url, commandTimeout }, session: { secrets }, ...options })
       if (config !== undefined) app.get('/', { config } as RouteShorthandOptions, async () => 1)
       await app.ready()
       return 'started'

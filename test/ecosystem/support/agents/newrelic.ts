@@ -5,5 +5,5 @@ Object.assign(process.env, { NEW_RELIC_NO_CONFIG_FILE: 'true', NEW_RELIC_APP_NAM
 const newrelic = createRequire(import.meta.url)('newrelic')
 
 export const isTraced = (): boolean => newrelic.agent?.tracer.getTransaction() != null
-/** The agent traces only once its collector has answered; here it is told that it has. */
+/** The agent traces only once its collector has responded; here it is told so. */
 newrelic.agent?.setState('started')

@@ -3,7 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import prism from 'fastify-prism'
 
 declare module 'fastify' {
-  interface SessionData { visits: number }
+  interface SessionData { views: number }
 }
 
 export async function buildApp (): Promise<FastifyInstance> {
@@ -11,9 +11,9 @@ export async function buildApp (): Promise<FastifyInstance> {
   await app.register(prism, { redis: { url: process.env.REDIS_URL ?? '', prefix: 'bundler:' }, session: { secrets: [process.env.SESSION_SECRET ?? ''] }, cache: { ttl: '5m' } })
   app.get<{ Params: { id: string } }>('/time/:id', { config: { cache: { ttl: '1m', tags: (request) => [`time:${request.params.id}`] } } }, async (request) => ({ id: request.params.id, at: process.hrtime.bigint().toString() }))
   app.get('/limited', { config: { rateLimit: { quota: 1 } } }, async () => 'one')
-  app.post('/visit', async (request) => {
-    request.session.update('visits', (visits) => (visits ?? 0) + 1)
-    return { visits: request.session.get('visits') }
+  app.post('/view', async (request) => {
+    request.session.update('views', (views) => (views ?? 0) + 1)
+    return { views: request.session.get('views') }
   })
   return app
 }
@@ -26,10 +26,10 @@ while (String(second.headers['cache-status']).includes('miss'))
 await app.cache.purge('time:1')
 const third = await app.inject('/time/1')
 const limited = [await app.inject('/limited'), await app.inject('/limited')].map(({ statusCode }) => statusCode)
-const visit = await app.inject({ method: 'POST', url: '/visit' })
+const view = await app.inject({ method: 'POST', url: '/view' })
 await app.close()
 if (!String(second.headers['cache-status']).includes('hit')) throw new Error(`no hit: ${second.headers['cache-status']}`)
 if (third.body === second.body) throw new Error('a purged response was served')
 if (limited.join() !== '200,429') throw new Error(`the quota was not enforced: ${limited.join()}`)
-if (visit.cookies.length !== 1 || visit.json().visits !== 1) throw new Error(`no session: ${visit.body}`)
+if (view.cookies.length !== 1 || view.json().views !== 1) throw new Error(`no session: ${view.body}`)
 console.log('the smoke test has passed')

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 const module = new URL('../../../../tools/setup/dependencies.mjs', import.meta.url).href
 const { installPackages }: { installPackages: (root: string, options: { megabytes: number, withDev: boolean }) => Promise<void> } = await import(module)
 
-/** A project with a package to run and one for development, both from tarballs, so that no registry is asked. */
+/** A project with a package to run and one for development, both from tarballs, so that no registry is requested. */
 function project (t: Test, version = '1.0.0'): string {
   const folder = mkdtempSync(join(tmpdir(), 'prism-install-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))

@@ -30,10 +30,10 @@ t.test('cacheability is decided for any fields without an exception, and nothing
 
   fc.assert(fc.property(lines, lines, lines, lines, fc.constantFrom(200, 203, 301, 404, 206, 304, 500, 299), (control, age, expires, vary, status) => {
     const fields = { 'cache-control': control, age, expires, vary, date: expires, 'last-modified': expires, 'cdn-cache-control': '', 'set-cookie': undefined }
-    const answer = { status, fields, isAuthorized: false, requestedAt: Date.now(), receivedAt: Date.now() }
+    const response = { status, fields, isAuthorized: false, requestedAt: Date.now(), receivedAt: Date.now() }
     const text = [control].flat().join(',').replace(/"(?:[^"\\]|\\.)*"/g, '')
     const read = parseCacheControl(control)
-    for (const judgement of [cacheabilityByRoute(answer, byRoute, 300_000), cacheabilityByResponse(answer, byResponse)]) {
+    for (const judgement of [cacheabilityByRoute(response, byRoute, 300_000), cacheabilityByResponse(response, byResponse)]) {
       if (!judgement.isStorable) continue
       if (/(^|,)\s*no-store\s*(,|$)/i.test(text) && !read.mustUnderstand) throw new Error(`stored in spite of no-store: ${text}`)
       if (/(^|,)\s*private\s*(,|$)/i.test(text)) throw new Error(`stored in spite of private: ${text}`)

@@ -151,7 +151,7 @@ t.test('batch returns every operation its own reply or error in any interleaving
   const { pool, proxy, control } = await start(t)
   await control.set('text', 'value')
   let operationCount = 0
-  let answered = 0
+  let replyCount = 0
   const steps: Record<string, () => Promise<unknown>> = {
     mend: async () => {
       await proxy.heal()
@@ -172,7 +172,7 @@ t.test('batch returns every operation its own reply or error in any interleaving
     const text = `${operationCount += 1}`
     const outcome = await pool.batch.runScript(echo, ['key'], [text]).catch((error: Error) => error)
     if (outcome instanceof Error) return outcome instanceof RedisUnavailableError
-    answered += 1
+    replyCount += 1
     return outcome.text === text
   }
   /** An operation that fails by itself, among others that do not. */
@@ -199,5 +199,5 @@ t.test('batch returns every operation its own reply or error in any interleaving
     return (await Promise.all(settled)).every(Boolean)
   }), { numRuns: propertyRuns(20) })
 
-  t.ok(answered > operationCount / 8, `operations are answered between the faults: ${answered} of ${operationCount}`)
+  t.ok(replyCount > operationCount / 8, `operations receive replies between the faults: ${replyCount} of ${operationCount}`)
 })

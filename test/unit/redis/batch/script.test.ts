@@ -51,14 +51,14 @@ t.test('script receives each operation\'s own keys and arguments, in any number'
   const { pool, script } = await start(t)
   const echo = script('return { #KEYS, #ARGV, KEYS[1] or false, ARGV[#ARGV] or false }')
 
-  const answers = await Promise.all([
+  const replies = await Promise.all([
     pool.batch.runScript(echo, ['one', 'two'], ['a', 'b', 3]),
     pool.batch.runScript(echo, [], []),
     pool.batch.runScript(echo, ['three'], []),
     pool.batch.runScript(echo, [], [Buffer.from('é')])
   ])
 
-  t.same(answers, [[2, 3, 'one', '3'], [0, 0, null, null], [1, 0, 'three', null], [0, 1, null, 'é']])
+  t.same(replies, [[2, 3, 'one', '3'], [0, 0, null, null], [1, 0, 'three', null], [0, 1, null, 'é']])
 })
 
 t.test('script returns each operation of a tick its own reply, whatever arguments they share', async (t) => {
@@ -68,9 +68,9 @@ t.test('script returns each operation of a tick its own reply, whatever argument
   const operation = fc.record({ keys: fc.array(fc.constantFrom('one', 'two', 'drei:é'), { maxLength: 3 }), args: fc.array(text, { maxLength: 4 }), isBytes: fc.boolean() })
 
   await fc.assert(fc.asyncProperty(fc.array(operation, { minLength: 1, maxLength: 60 }), async (operations) => {
-    const answers = await Promise.all(operations.map(({ keys, args, isBytes }) => pool.batch.runScript(echo, keys, args.map((arg) => isBytes ? Buffer.from(String(arg)) : arg))))
+    const replies = await Promise.all(operations.map(({ keys, args, isBytes }) => pool.batch.runScript(echo, keys, args.map((arg) => isBytes ? Buffer.from(String(arg)) : arg))))
     const wanted = operations.map(({ keys, args }) => `${keys.join(' ')}|${args.join('|')}`)
-    if (JSON.stringify(answers) !== JSON.stringify(wanted)) throw new Error(`${JSON.stringify(answers)} instead of ${JSON.stringify(wanted)}`)
+    if (JSON.stringify(replies) !== JSON.stringify(wanted)) throw new Error(`${JSON.stringify(replies)} instead of ${JSON.stringify(wanted)}`)
   }), { numRuns: propertyRuns(100) })
   t.pass('over random ticks')
 })
@@ -80,9 +80,9 @@ t.test('script returns numbers, texts, lists, nil and false', async (t) => {
   const values = script("local values = { number = 42, text = 'x', list = { 1, 'two', { 3 } }, no = false, yes = true, status = redis.status_reply('OK') } return values[ARGV[1]]")
   const operation = (name: string) => pool.batch.runScript(values, [], [name])
 
-  const answers = await Promise.all(['number', 'text', 'list', 'no', 'yes', 'status', 'missing'].map(operation))
+  const replies = await Promise.all(['number', 'text', 'list', 'no', 'yes', 'status', 'missing'].map(operation))
 
-  t.same(answers, [42, 'x', [1, 'two', [3]], null, 1, 'OK', null])
+  t.same(replies, [42, 'x', [1, 'two', [3]], null, 1, 'OK', null])
 })
 
 t.test('script fails only the operation whose error it returns, raises or encounters', async (t) => {
@@ -107,9 +107,9 @@ t.test('script runs the code before its operations once per call', async (t) => 
   const { pool, script } = await start(t)
   const counting = script('local count = 0\n-- each operation\ncount = count + 1\nreturn count')
 
-  const answers = await Promise.all([1, 2, 3].map(() => pool.batch.runScript(counting, [], [])))
+  const replies = await Promise.all([1, 2, 3].map(() => pool.batch.runScript(counting, [], [])))
 
-  t.same(answers, [1, 2, 3])
+  t.same(replies, [1, 2, 3])
 })
 
 t.test('script with another dividing line throws', async (t) => {

@@ -31,9 +31,9 @@ t.test('a connection with an older slot map does not restore a replaced master',
 })
 
 t.test('the first replies of masters that were down from the start complete an identity; any other change does not', async (t) => {
-  const from = (...answers: Parameters<typeof masters>[]) => {
+  const from = (...replies: Parameters<typeof masters>[]) => {
     const identity = new ClusterIdentity()
-    return answers.map((each) => identity.join(masters(...each))) as [string, string, string]
+    return replies.map((each) => identity.join(masters(...each))) as [string, string, string]
   }
   const [one, two, three] = from(['1'], ['1', '2'], ['1', '2', '3'])
 

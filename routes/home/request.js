@@ -1,6 +1,6 @@
 const observers = new Set()
 
-/** Calls the observer with each answer, and with each request that got none (`status` 0). */
+/** Calls the observer with each response, and with each request that has none (`status` 0). */
 export function observe (observer) {
   observers.add(observer)
 }
@@ -8,13 +8,13 @@ export function observe (observer) {
 /**
  * Sends a request past the browser's own cache, so that each response is the service's.
  *
- * `isAnonymous`: without cookies. `isQuiet`: the page asks for itself, and lists no response.
+ * `isAnonymous`: without cookies. `isQuiet`: a request of the page itself, which it does not list.
  * Resolves to undefined if `signal` has aborted it.
  */
-export async function ask (method, path, { body, signal, isAnonymous = false, isQuiet = false } = {}) {
+export async function sendRequest (method, path, { body, signal, isAnonymous = false, isQuiet = false } = {}) {
   const startedAt = performance.now()
   const request = { method, path, isQuiet, isAnonymous, at: Date.now() }
-  let answer
+  let outcome
   try {
     const response = await fetch(path, {
       method,
@@ -24,13 +24,13 @@ export async function ask (method, path, { body, signal, isAnonymous = false, is
       ...body === undefined ? {} : { headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
     })
     const ms = performance.now() - startedAt
-    answer = { ...request, ms, ...factsOf(response), value: await response.json().catch(() => undefined) }
+    outcome = { ...request, ms, ...factsOf(response), value: await response.json().catch(() => undefined) }
   } catch {
     if (signal?.aborted) return undefined
-    answer = { ...request, ms: performance.now() - startedAt, status: 0, ok: false }
+    outcome = { ...request, ms: performance.now() - startedAt, status: 0, ok: false }
   }
-  for (const observer of observers) observer(answer)
-  return answer
+  for (const observer of observers) observer(outcome)
+  return outcome
 }
 
 function factsOf ({ ok, status, headers }) {

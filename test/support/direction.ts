@@ -21,7 +21,7 @@ interface Chunk {
  *
  * Chunks are delayed concurrently, as on a real wire: ten that enter together leave together, one delay later.
  */
-export class Lane {
+export class Direction {
   readonly #target: Socket
   #chunks: Chunk[] = []
   #lastDueAt = 0
