@@ -25,7 +25,7 @@ export class Keys {
   }
 
   /**
-   * Keys of one route's stored responses. String; owner cache; lifetime the route's `ttl` plus the stale windows.
+   * Keys of one route's stored responses. String; owner cache; lifetime the route's `ttl` plus the longer stale window, or 10 minutes if it has a validator.
    *
    * @returns a function from a hash to its key; the route is encoded once
    */
@@ -34,7 +34,7 @@ export class Keys {
     return (hash) => `${route}:{${encodePart(hash)}}`
   }
 
-  /** A value of `cache.wrap`. String, a small JSON envelope; owner cache; same lifetime. */
+  /** A value of `cache.wrap`. String, a small JSON envelope; owner cache; lifetime its `ttl`. */
   cacheWrap (name: string, hash: string): string {
     return `${this.prefix}api:cache:wrap:${encodePart(name)}:{${encodePart(hash)}}`
   }
