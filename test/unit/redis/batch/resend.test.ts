@@ -4,6 +4,8 @@ import type { Test } from 'tap'
 import { PooledRedis } from '../../../../src/redis/client.ts'
 import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
 import { Script } from '../../../../src/redis/batch/script.ts'
+import { defaultDeadlineMs } from '../../../../src/redis/health/deadline.ts'
+import { commandTimeout as patientTimeout } from '../../../support/deadline.ts'
 import { startProxiedCluster } from '../../../support/proxied-cluster.ts'
 import { startRig } from '../../../support/proxied-redis.ts'
 import { until } from '../../../support/until.ts'
@@ -17,8 +19,8 @@ const unavailable = { code: 'PRISM_ERR_REDIS_UNAVAILABLE', statusCode: 503 }
 const increase = new Script({ url: new URL('../increase.lua', import.meta.url), costMicroseconds: 5, read: Number })
 const lua = "return redis.call('INCR', KEYS[1])"
 
-async function open (t: Test, url: string): Promise<PooledRedis> {
-  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 2, max: 4 }))
+async function open (t: Test, url: string, commandTimeout = patientTimeout): Promise<PooledRedis> {
+  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 2, max: 4, commandTimeout }))
   t.after(() => pool.quit())
   pool.defineCommand('increase', { numberOfKeys: 1, lua })
   await until(() => pool.load.ready === pool.load.connections && pool.load.ready > 0, { what: 'all connections are ready' })
@@ -107,7 +109,7 @@ async function moveSlot (t: Test, key: string, ms: number): Promise<Redis> {
 }
 
 t.test('in a Cluster a dedicated connection is not redirected after the deadline', async (t) => {
-  const pool = await open(t, world.url)
+  const pool = await open(t, world.url, defaultDeadlineMs)
   await using lease = await until(() => pool.lease().catch(() => undefined), { what: 'a dedicated connection' })
   await lease.client.incr('early')
   await lease.client.incr('late')
@@ -125,7 +127,7 @@ t.test('in a Cluster a dedicated connection is not redirected after the deadline
 for (const [name, run] of Object.entries(onPool)) {
   t.test(`in a Cluster ${name} that is redirected runs once, and not at all after the deadline`, async (t) => {
     const [early, late] = [`early: ${name}`, `late: ${name}`]
-    const pool = await open(t, world.url)
+    const pool = await open(t, world.url, defaultDeadlineMs)
     await run(pool, early)
     await moveSlot(t, early, 0)
     await run(pool, early)
