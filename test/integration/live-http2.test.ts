@@ -25,6 +25,7 @@ async function startWorld (t: Test): Promise<World> {
   const app: FastifyInstance = fastify({ http2: true } as unknown as FastifyHttpOptions<RawServerDefault>)
   t.after(() => app.close())
   await app.register(prism, { redis: { url: rig.url }, session: { secrets: [testSecret] }, rateLimit: false })
+  app.addHook('onSend', async ({ headers }, reply) => { if (headers['x-length'] !== undefined) reply.header('content-length', 40) })
   await app.register(live, { topics: { '*': 'anyone' }, drain: '50ms' })
   const url = await app.listen({ port: 0, host: '127.0.0.1' })
   await reached(app)
@@ -63,28 +64,30 @@ const hasBegun = ({ text }: Following) => /^id: \S+$/m.test(text)
 
 t.setTimeout(120_000)
 
-t.test('event streams over HTTP/2 have all events in order and complete, then their end', async (t) => {
+t.test('event streams over HTTP/2 have all events in order and complete, then their end, also where a hook has set a length', async (t) => {
   const { app, open } = await startWorld(t)
   const client = open()
   const one = follow(client, '/events?topic=a')
   const several = follow(client, '/events?topic=a&topic=b')
-  await until(() => hasBegun(one) && hasBegun(several), { what: 'both streams have begun' })
+  const measured = follow(client, '/events?topic=a', { 'x-length': '1' })
+  const all = [one, several, measured]
+  await until(() => all.every(hasBegun), { what: 'all streams have begun' })
 
   const data = Array.from({ length: 30 }, (_, n) => `${n} ${'ü€x'.repeat(n * n)}\n`)
   const ids: string[] = []
   for (const each of data) ids.push(await publish(app, 'a', { type: 'n', data: each }))
-  await until(() => [one, several].every(({ text }) => text.includes(`"id":"${ids.at(-1)}"`)), { what: 'all events' })
+  await until(() => all.every(({ text }) => text.includes(`"id":"${ids.at(-1)}"`)), { what: 'all events' })
   const closed = app.close()
-  await until(() => one.isEnded && several.isEnded, { what: 'both streams have ended' })
+  await until(() => all.every(({ isEnded }) => isEnded), { what: 'all streams have ended' })
   await closed
 
   t.match(one.head, { ':status': 200, 'content-type': 'text/event-stream', 'cache-control': 'no-store' })
   const positionOf = (id = '') => /^(?:a=)?([\d-]+)/.exec(id)?.[1] ?? ''
-  for (const following of [one, several]) {
+  for (const following of all) {
     const received = eventsOf(following, 'n').map(({ id, data }) => ({ id: positionOf(id), data })).filter(({ id }) => ids.includes(id))
     t.same(received, data.map((each, n) => ({ id: ids[n], data: each })))
   }
-  for (const { text } of [one, several]) t.match(text, /\nretry: \d+\n\n$/)
+  for (const { text } of all) t.match(text, /\nretry: \d+\n\n$/)
 })
 
 t.test('event streams over HTTP/2 resume by Last-Event-ID without a gap or a duplicate, and report a lost log by one reset', async (t) => {
