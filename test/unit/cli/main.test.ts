@@ -158,6 +158,16 @@ t.test('the program prints help, and exits with 2 for invalid arguments', async 
   t.match(missing, { code: 2, err: /needs a tag/ })
 })
 
+t.test('an address without --url is rejected, and not printed', async (t) => {
+  const address = 'redis://app:hidden@127.0.0.1:1'
+  for (const args of [[address], ['doctor', address], ['keys', address], ['watch', address], ['doctor', `--address=${address}`]]) {
+    const { code, out, err } = await run(args, { REDIS_URL: 'redis://127.0.0.1:1' })
+    t.equal(code, 2, `call ${args.length}`)
+    t.notMatch(out + err, /hidden/)
+  }
+  t.match((await run(['doctor', address], { REDIS_URL: 'redis://127.0.0.1:1' })).err, /--url/)
+})
+
 t.test('the program runs as a process, and exits with its code', async (t) => {
   const child = spawnSync(process.execPath, [join(import.meta.dirname, '../../../src/cli/bin.ts'), 'doctor', '--url', 'redis://127.0.0.1:1'], { encoding: 'utf8', env: { PATH: process.env.PATH } })
 
