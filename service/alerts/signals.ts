@@ -22,7 +22,7 @@ const unusable = (holds: 'all' | 'sessions', reasons: readonly ReasonCode[] = []
   `max without (instance) (prism_redis_unusable{holds="${holds}"${reasons.length === 0 ? '' : `,reason=~"${reasons.join('|')}"`}})`
 const refusingWrites: readonly ReasonCode[] = ['out_of_memory', 'disk_write_failed', 'too_few_replicas']
 const readOnly: readonly ReasonCode[] = ['read_only', 'master_down']
-const denied: readonly ReasonCode[] = ['permission_denied', 'command_missing']
+const denied: readonly ReasonCode[] = ['permission_denied', 'command_missing', 'version_too_old']
 const isOneOf = (reasons: readonly ReasonCode[]) => ({ last }: History) => last && Number(reasons.some((code) => code === last.unusable.redis?.code))
 
 /** All signals by name. */

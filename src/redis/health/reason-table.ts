@@ -37,6 +37,11 @@ export const rows = {
     sentence: ({ redis }, error) => `${redis} does not have the command ${/'(\w{1,20})'/.exec(error.message)?.[1] ?? 'that is needed'} (unknown command).`,
     remedy: 'Use Redis 7 or newer or Valkey, not a proxy that lacks commands, and remove rename-command for it from redis.conf.'
   },
+  version_too_old: {
+    pattern: /VERSION_TOO_OLD/,
+    sentence: ({ redis }, error) => `${redis} has version ${/(\d[\d.]{0,20})$/.exec(error.message)?.[1] ?? 'unknown'}, which is too old: 7 or newer is required.`,
+    remedy: 'Upgrade the server to Redis 7.2 or newer, or Valkey.'
+  },
   sentinel_address: {
     pattern: /SENTINEL_ADDRESS/,
     sentence: ({ redis }) => `${redis} is a Sentinel, which stores no data.`,
