@@ -102,6 +102,7 @@ export default fp<LiveOptions>(async (fastify, options) => {
     // Routes are changed in the order of these hooks: the last onSend hook of all.
     scope.addHook('onRoute', (route) => { if (route.url === streamUrl) route.onSend = [...[route.onSend ?? []].flat(), writeDirectly] })
     const writeDirectly: onSendHookHandler = (_request, reply, payload, done) => {
+      if (payload instanceof Readable) removeLength(reply)
       const connection = typeof payload === 'object' && payload !== null ? streams.get(payload) : undefined
       // Fastify pipes a stream that is not written here, and observes it and its response until both have ended.
       if (connection === undefined || !isChunked(reply)) return done(null, payload)
@@ -192,10 +193,16 @@ function endIfDraining ({ raw }: FastifyRequest, { isDraining }: Connections): v
 
 const streamFields = { 'content-type': 'text/event-stream', 'cache-control': 'no-store', 'x-accel-buffering': 'no' } as const
 
-/** Whether a stream is written in chunks. HTTP/2 and HTTP/1.0 have none, a hook may have set a length, and Fastify writes trailers at the end of a stream. */
+/** An event stream has no length: a client takes what is beyond the one that a hook has set for the next response (RFC 9112 section 6.3). */
+function removeLength (reply: FastifyReply): void {
+  reply.removeHeader('content-length')
+  if (!reply.raw.headersSent) reply.raw.removeHeader('content-length')
+}
+
+/** Whether a stream is written in chunks. HTTP/2 and HTTP/1.0 have none, and Fastify writes trailers at the end of a stream. */
 function isChunked (reply: FastifyReply): boolean {
   const { raw } = reply
-  return raw instanceof ServerResponse && raw.useChunkedEncodingByDefault && !raw.headersSent && !reply.hasHeader('content-length') && !hasTrailers(reply)
+  return raw instanceof ServerResponse && raw.useChunkedEncodingByDefault && !raw.headersSent && !hasTrailers(reply)
 }
 
 function hasTrailers (reply: FastifyReply): boolean {

@@ -3,13 +3,14 @@ import prism from '../../plugins/index.ts'
 import metrics from '../../plugins/metrics.ts'
 import { makeItem, sendBody, tellPort } from './item.ts'
 
-// The same routes on the stack; with metrics, unless METRICS is `off`.
+// The same routes on the stack; with metrics, unless METRICS is `off`. COMPRESSION is `br`, `gzip` or `false`.
+const compressions: Record<string, 'br' | 'gzip' | false> = { br: 'br', gzip: 'gzip', false: false }
 const app = Fastify({ trustProxy: true })
 await app.register(prism, {
   redis: { url: process.env.REDIS_URL },
   session: { secrets: ['a secret of at least thirty-two characters'] },
   rateLimit: { quota: Number(process.env.QUOTA), window: '1m' },
-  cache: {},
+  cache: { compression: compressions[process.env.COMPRESSION ?? 'br'] },
   events: false
 })
 if (process.env.METRICS !== 'off') await app.register(metrics, {})

@@ -1,5 +1,6 @@
 import type { Cluster, Redis } from 'ioredis'
 import type { ConnectionPicker } from './batch/batch.ts'
+import { everySecond } from '../shared/every-second.ts'
 import { CircuitBreakers } from './health/circuit-breakers.ts'
 import { ClusterIdentity } from './health/cluster-identity.ts'
 import { defaultDeadlineMs } from './health/deadline.ts'
@@ -7,7 +8,6 @@ import type { ServerInfo } from './health/server-info.ts'
 import { overloadedBytes, Connection } from './connection.ts'
 
 const defaultIdleMs = 30_000
-const checkEveryMs = 1000
 const probeEveryMs = 500
 
 /** Size of a {@link ConnectionPool}, and its callbacks. */
@@ -44,7 +44,7 @@ export class ConnectionPool implements ConnectionPicker {
   readonly #identity = new ClusterIdentity()
   #options: ConnectionPoolOptions
   #connections: Connection[] = []
-  readonly #timer: NodeJS.Timeout
+  readonly #stopChecks: () => void
   #probing: NodeJS.Timeout | undefined
   #lost = new Set<Connection>()
   #firstConnection = Promise.withResolvers<boolean>()
@@ -54,7 +54,7 @@ export class ConnectionPool implements ConnectionPicker {
     this.#options = options
     this.breakers = new CircuitBreakers((isOut) => this.#onBreakerChange(isOut))
     for (let count = 0; count < options.min; count++) this.#open()
-    this.#timer = setInterval(() => this.#check(), checkEveryMs).unref()
+    this.#stopChecks = everySecond(() => { this.#check() })
   }
 
   /** Resolves once: true when a connection is ready, false when every first attempt has failed. */
@@ -90,7 +90,7 @@ export class ConnectionPool implements ConnectionPicker {
 
   close (): void {
     this.#isClosed = true
-    clearInterval(this.#timer)
+    this.#stopChecks()
     clearInterval(this.#probing)
     this.#firstConnection.resolve(false)
     for (const connection of this.#connections.splice(0)) connection.client.disconnect()

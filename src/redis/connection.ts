@@ -22,6 +22,8 @@ const overloadedCommands = 512
 export const overloadedBytes = 1_048_576
 
 const handshakeRetryMs = 50
+/** A Cluster master that is connected and did not reply receives another `INFO`: it may be another process. */
+const lateMasterRetryMs = 500
 const demotionMs = 1000
 
 /** What a {@link Connection} shares with its pool, and its callbacks. */
@@ -227,6 +229,7 @@ export class Connection {
       // In a Cluster this breaker says whether there is any connection; each node has its own breaker.
       if (this.isCluster) this.#health.breaker.succeeded()
       this.#owner.onReady(server)
+      if (!server.isComplete) this.#handshakeIn(lateMasterRetryMs)
     }, (error: Error) => {
       this.#owner.onFailure(error)
       // The server is busy, or no node of the Cluster replies. Any other error ends the connection, and the next one repeats the handshake.
@@ -236,6 +239,10 @@ export class Connection {
 
   #retryHandshake (ms = handshakeRetryMs): void {
     this.#health.ended()
+    this.#handshakeIn(ms)
+  }
+
+  #handshakeIn (ms: number): void {
     clearTimeout(this.#handshaking)
     this.#handshaking = setTimeout(() => this.#handshake(), ms).unref()
   }

@@ -21,6 +21,11 @@ async function startApp (t: Test): Promise<FastifyInstance> {
   app.addHook('onSend', async (request, _reply, payload) => {
     return request.headers['x-replace'] !== undefined && payload instanceof Readable ? payload.pipe(new PassThrough()) : payload
   })
+  // As a hook that takes every payload for a text does, or a framework that writes to the raw response.
+  app.addHook('onSend', async ({ headers }, reply) => {
+    if (headers['x-length'] === 'reply') reply.header('content-length', 40)
+    if (headers['x-length'] === 'raw') reply.raw.setHeader('Content-Length', 40)
+  })
   app.addHook('onSend', async (request, reply) => { if (request.headers['x-trailer'] !== undefined) reply.trailer('x-sum', async () => 'sum') })
   // As @fastify/compress does: a hook of the route, which runs after those of all scopes.
   app.addHook('onRoute', (route) => { route.onSend = [...[route.onSend ?? []].flat(), async (_request, reply) => { reply.header('x-late', '1') }] })
@@ -43,6 +48,11 @@ function request (t: Test, app: FastifyInstance, text: string): { raw: () => str
   return { raw: () => received, text: () => decoded().replaceAll(/^HTTP[^]*?\r\n\r\n/gm, '').replaceAll(/(?:\r\n)?^[0-9a-f]+\r\n|\r\n/gm, ''), isEnded: () => /\r\n0\r\n(?:x-sum: sum\r\n)?\r\n$/.test(received) || socket.destroyed }
 }
 
+/** The head of the response that is an event stream. */
+function streamHead (raw: string): string {
+  return raw.split('\r\n\r\n').find((head) => head.includes('text/event-stream')) ?? ''
+}
+
 const path = '/events?topic=a:1'
 const transports: Record<string, string> = {
   'over HTTP/1.1': `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`,
@@ -50,6 +60,10 @@ const transports: Record<string, string> = {
   'as a pipelined response': `GET /live.js HTTP/1.1\r\nHost: a\r\n\r\nGET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`,
   'as the payload of a hook': `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Replace: 1\r\n\r\n`,
   'with trailers': `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Trailer: 1\r\n\r\n`,
+  'with a length that a hook has set': `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Length: reply\r\n\r\n`,
+  'with a length of the raw response': `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Length: raw\r\n\r\n`,
+  'as the payload of a hook that has set a length': `GET ${path} HTTP/1.1\r\nHost: a\r\nX-Replace: 1\r\nX-Length: reply\r\n\r\n`,
+  'over HTTP/1.0 with a length': `GET ${path} HTTP/1.0\r\nX-Length: reply\r\n\r\n`,
   'with several topics': `GET ${path}&topic=a:2 HTTP/1.1\r\nHost: a\r\n\r\n`
 }
 
@@ -70,6 +84,8 @@ t.test('a stream has all events in order and complete, then its end, whatever it
     t.same(blocks.map((block) => /^id: (?:a:1=)?([\d-]+)/m.exec(block)?.[1]), ids, name)
     t.match(text(), /retry: \d+\n\n(?:x-sum: sum)?$/, name)
     t.match(raw(), /^HTTP[^]*\r\nx-late: 1\r\n[^]*\r\n\r\n[^]*retry:/, `${name}: the hooks of the route`)
+    t.notMatch(streamHead(raw()), /^content-length:/im, `${name}: no length`)
+    t.equal(/^transfer-encoding: chunked\r?$/im.test(streamHead(raw())), !name.includes('HTTP/1.0'), `${name}: chunks`)
     t.equal(raw().includes('x-sum: sum'), name === 'with trailers', `${name}: trailers`)
   }
 })

@@ -178,7 +178,7 @@ t.test('live connections of all processes are listed in each', async (t) => {
 t.test('live connections are listed whatever the names of their users are', async (t) => {
   const { url } = await startRig(t)
   const live = await startLive(t, url)
-  const users = await Promise.all([1, 2, 3, 4].map((n) => live.signIn(encodeURIComponent(`${n}${'漢'.repeat(60)}`))))
+  const users = await Promise.all([1, 2, 3, 4].map((n) => live.signIn(`${n}${'漢'.repeat(60)}`)))
   for (const cookie of users) await Promise.all(Array.from({ length: 15 }, () => openLive(live, { headers: { cookie } })))
 
   const found = await until(async () => {

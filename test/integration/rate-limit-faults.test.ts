@@ -194,8 +194,9 @@ test('rate-limit continues its local count over several outages: no recovery all
 
 test('rate-limit continues its local count while one Cluster master is down, also when another master restarts', { timeout: 300_000 }, async (t) => {
   const cluster = await startCluster(t, { args: ['--cluster-require-full-coverage', 'no'] })
-  const app = await buildLimitedApp(t, { url: cluster.url, commandTimeout: defaultDeadlineMs, limit: { quota: 20, window: '10m' } })
+  const app = await buildLimitedApp(t, { url: cluster.url, limit: { quota: 20, window: '10m' } })
   await until(() => app.redisPool.load.ready === app.redisPool.load.connections, { what: 'all connections are ready' })
+  await until(() => app.redisPool.server?.isComplete, { what: 'the run_id of all masters is known' })
   const dead = await cluster.ownerOf(await cluster.slotOf(key))
   const [other] = cluster.masters.filter((node) => node !== dead)
   let servers = 0

@@ -93,13 +93,17 @@ t.test('a Cluster node that hangs delays no command of other nodes, and causes n
 })
 
 t.test('a killed Cluster node is replaced by its replica', { timeout: 300_000 }, async (t) => {
-  const scene = await start(t, { args: inParts, replicas: 1 })
+  // The replica waits until the commands have failed: on a busy machine it could take over before.
+  const scene = await start(t, { args: [...inParts, '--cluster-replica-no-failover', 'yes'], replicas: 1 })
   const { cluster, node, pool, theirs } = scene
 
   await endure(t, scene, async () => {
     await node.control.wait(1, 5000)
     await node.server.kill()
-  }, () => cluster.settled())
+  }, async () => {
+    await Promise.all(cluster.nodes.filter((each) => each !== node).map(({ control }) => control.config('SET', 'cluster-replica-no-failover', 'no')))
+    await cluster.settled()
+  })
 
   t.equal(await pool.set(theirs[0] ?? '', 'written'), 'OK')
 })

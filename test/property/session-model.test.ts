@@ -8,6 +8,7 @@ import { SessionManager } from '../../src/session/session-manager.ts'
 import { resolveSessionPolicy } from '../../src/session/options.ts'
 import type { SessionToken } from '../../src/session/session-token.ts'
 import { RequestSession } from '../../src/session/request-session.ts'
+import { commandTimeout } from '../support/deadline.ts'
 import { reached } from '../support/wait-for-redis.ts'
 import { startRedis } from '../support/redis.ts'
 import { propertyRuns } from '../support/property-runs.ts'
@@ -160,7 +161,7 @@ function permutations<Thing> (things: readonly Thing[]): Thing[][] {
 }
 
 async function openManager (t: Test, url: string): Promise<SessionManager> {
-  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1 }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1, commandTimeout }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })
   return new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)

@@ -2,9 +2,10 @@ import { RedisReplyError } from '../../shared/errors.ts'
 import { memoryThresholds, usedShareOf } from '../../redis/health/memory-info.ts'
 import type { MemoryInfo } from '../../redis/health/memory-info.ts'
 import { Doorkeeper } from './doorkeeper.ts'
-import { levelAfter } from './memory-level.ts'
-import type { Level } from './memory-level.ts'
 import { Sieve } from './sieve.ts'
+
+/** Memory level of Redis: `normal`; `high`: only responses requested at least twice are stored; `critical`: stored responses are evicted. */
+type Level = 'normal' | 'high' | 'critical'
 
 /** Dependencies of {@link MemoryGuard}. */
 export interface MemoryGuardOptions {
@@ -30,6 +31,8 @@ export interface MemoryUsage {
   readonly limitBytes: number
 }
 
+/** Hysteresis: a level ends only this far below its threshold, so that it does not flap. */
+const hysteresis = 0.02
 const underPressureMs = 250
 const normalMs = 1000
 /** Read interval without a limit, or without permission to run `INFO`. */
@@ -194,4 +197,11 @@ export class MemoryGuard {
 
 function costOf (bytes: number): number {
   return bytes * rounding + overheadBytes
+}
+
+/** The level for a used share of `maxmemory`, given the previous level. */
+function levelAfter (before: Level, share: number): Level {
+  const { critical, high } = memoryThresholds
+  if (share > critical || (before === 'critical' && share > critical - hysteresis)) return 'critical'
+  return share > high || (before !== 'normal' && share > high - hysteresis) ? 'high' : 'normal'
 }

@@ -4,7 +4,6 @@ import { basename } from 'node:path'
 import { RedisReplyError } from '../../shared/errors.ts'
 import { toPublicError } from '../health/error-class.ts'
 import type { PendingReply } from './pending-reply.ts'
-import { textOf } from './reply-text.ts'
 import type { RespWriter } from './resp-encoder.ts'
 import { addScriptCall } from './script-call.ts'
 import type { ScriptArgs } from './script-call.ts'
@@ -198,4 +197,10 @@ for alike, keyCount, argCount, own in string.gmatch(ARGV[1], '(%d+) (%d+) (%d+) 
 end
 return replies
 `
+}
+
+/** Decodes the Buffers in a reply as UTF-8, recursively. Numbers, null and errors are not changed. */
+function textOf (reply: unknown): unknown {
+  if (Buffer.isBuffer(reply)) return reply.toString()
+  return Array.isArray(reply) ? reply.map(textOf) : reply
 }

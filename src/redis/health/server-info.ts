@@ -11,6 +11,8 @@ export interface ServerInfo {
   isCluster: boolean
   /** changes with every server process; for a Cluster, the joined `run_id` of all masters */
   runId: string
+  /** false if a master of a Cluster is connected and did not reply in time: its `run_id` is not known, or that of an earlier process */
+  isComplete: boolean
   isLoading: boolean
   /** a Sentinel replies to INFO too */
   isSentinel: boolean
@@ -31,12 +33,13 @@ export type InfoFields = ReadonlyMap<string, string>
  * @throws {Error} ioredis's, when the connection fails; {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE when no master replies
  */
 export async function readServerInfo (client: Redis | Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<ServerInfo> {
-  const { info, runId } = client instanceof Cluster ? await readMasters(client, identity, deadlineMs) : await readOne(client)
+  const { info, runId, isComplete } = client instanceof Cluster ? await readMasters(client, identity, deadlineMs) : await readOne(client)
   const field = (name: string) => info.get(name) ?? ''
   return {
     version: field('redis_version'),
     isCluster: field('cluster_enabled') === '1',
     runId,
+    isComplete,
     isLoading: field('loading') === '1',
     isSentinel: isSentinel(info),
     isRedis: isRedis(info),
@@ -45,21 +48,25 @@ export async function readServerInfo (client: Redis | Cluster, identity: Cluster
   }
 }
 
-async function readOne (client: Redis): Promise<{ info: InfoFields, runId: string }> {
+interface Reading { readonly info: InfoFields, readonly runId: string, readonly isComplete: boolean }
+
+async function readOne (client: Redis): Promise<Reading> {
   const info = await readInfo(client)
-  return { info, runId: info.get('run_id') ?? '' }
+  return { info, runId: info.get('run_id') ?? '', isComplete: true }
 }
 
 /** Uses the masters of the slot map, because ioredis removes nodes that are not connected. */
-async function readMasters (cluster: Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<{ info: InfoFields, runId: string }> {
+async function readMasters (cluster: Cluster, identity: ClusterIdentity, deadlineMs: number): Promise<Reading> {
   const nodes = new Map(cluster.nodes('master').map((node) => [addressOf(node), node]))
   const replies = await Promise.all([...mastersOf(cluster)].map(async (address) => {
     const node = nodes.get(address)
-    return { address, info: node && await withDeadline(readInfo(node), deadlineMs).catch(() => undefined) }
+    const info = node && await withDeadline(readInfo(node), deadlineMs).catch(() => undefined)
+    return { address, info, isLate: info === undefined && node?.status === 'ready' }
   }))
   const info = replies.find(({ info }) => info !== undefined)?.info
   if (info === undefined) throw new RedisUnavailableError(replies.length === 0 ? 'no slot is served' : 'no node replies')
-  return { info, runId: identity.join(new Map(replies.map(({ address, info }) => [address, info && (info.get('run_id') ?? '')]))) }
+  const runId = identity.join(new Map(replies.map(({ address, info }) => [address, info && (info.get('run_id') ?? '')])))
+  return { info, runId, isComplete: !replies.some(({ isLate }) => isLate) }
 }
 
 function mastersOf ({ slots }: Cluster): Set<string> {

@@ -1,5 +1,11 @@
 import { test } from 'tap'
 import { hashPassword, verifyPassword } from '../../../service/atlas/password.ts'
+import { until } from '../../support/until.ts'
+
+/** Repeats a verification that is rejected because the ones before took long, as on a busy machine. */
+async function calm<Result> (verify: () => Promise<Result>): Promise<Result> {
+  return await until(verify, { what: 'a verification that is not rejected', everyMs: 100 }) as Result
+}
 
 test('a password is hashed with its own salt, and the cost is stored with it', async (t) => {
   const [one, two] = await Promise.all([hashPassword('correct horse'), hashPassword('correct horse')])
@@ -24,7 +30,7 @@ test('no password is accepted for an unknown name', async (t) => {
 test('many concurrent passwords are queued, and each gets its own result', async (t) => {
   const hashed = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
 
-  const results = await Promise.all(['password', 'no', 'password', 'no', 'password'].map((password) => verifyPassword(password, hashed)))
+  const results = await calm(() => Promise.all(['password', 'no', 'password', 'no', 'password'].map((password) => verifyPassword(password, hashed))))
 
   t.same(results, [true, false, true, false, true])
 })
@@ -32,9 +38,10 @@ test('many concurrent passwords are queued, and each gets its own result', async
 test('of many concurrent passwords the ones that would wait longest are rejected at once', async (t) => {
   const cheap = '$scrypt$ln=10,r=8,p=16$TmFDbA$/bq+HJ00cgB4VucZDQHp/nxq18vII3gw53N2Y0s3MWI'
 
+  await calm(() => verifyPassword('password', cheap))
   const outcomes = await Promise.allSettled(Array.from({ length: 500 }, () => verifyPassword('password', cheap)))
 
   t.match(outcomes[0], { status: 'fulfilled', value: true })
   t.match(outcomes.at(-1), { status: 'rejected', reason: { code: 'PRISM_ERR_PASSWORD_QUEUE_FULL', statusCode: 503, retryAfterSeconds: Number } })
-  t.equal(await verifyPassword('password', cheap), true)
+  t.equal(await calm(() => verifyPassword('password', cheap)), true)
 })

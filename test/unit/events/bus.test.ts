@@ -9,13 +9,14 @@ import { resolveEventsPolicy } from '../../../src/events/options.ts'
 import { resolveRedisPolicy } from '../../../src/redis/options.ts'
 import { PooledRedis } from '../../../src/redis/client.ts'
 import { Subscriber } from '../../../src/redis/subscriber.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { startRig } from '../../support/proxied-redis.ts'
 import { until } from '../../support/until.ts'
 import { propertyRuns } from '../../support/property-runs.ts'
 
 async function startBus (t: Test, url: string): Promise<Bus> {
-  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1 }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1, commandTimeout }))
   await reached({ redisPool: pool })
   const policy = resolveEventsPolicy()
   const bus = new Bus({ policy, keys: pool.keyspace, log: new EventLog(pool.batch, pool.keyspace, policy, () => false), subscriber: new Subscriber(() => pool.openSubscriber(), () => {}), onFailure: (error) => { throw error } })

@@ -7,6 +7,7 @@ import { concurrencyQuota } from '../../../src/rate-limit/quota.ts'
 import type { Quota } from '../../../src/rate-limit/quota.ts'
 import { resolveRedisPolicy } from '../../../src/redis/options.ts'
 import { PooledRedis } from '../../../src/redis/client.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { startClock } from '../../support/limit-clock.ts'
 import type { Step } from '../../support/limit-clock.ts'
 import { reached } from '../../support/wait-for-redis.ts'
@@ -20,7 +21,7 @@ const narrow: Quota = { algorithm: 'sliding', quota: 12, windowMs: 60_000, bucke
 
 async function open (t: Test): Promise<{ slots: ConcurrencySlots, redis: Redis }> {
   const { url } = await startRedisProcess(t)
-  const pool = new PooledRedis(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url, commandTimeout }))
   const redis = new Redis(url)
   const slots = new ConcurrencySlots(pool.batch, () => 0)
   t.after(async () => {

@@ -7,6 +7,7 @@ import { quotaCostOf } from '../../../src/rate-limit/quota.ts'
 import { LimitStore } from '../../../src/rate-limit/redis-store.ts'
 import { resolveRedisPolicy } from '../../../src/redis/options.ts'
 import { PooledRedis } from '../../../src/redis/client.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { startRedisProcess } from '../../support/redis-process.ts'
 
@@ -15,7 +16,7 @@ const claimOf = (who: string) => ({ name: who, keys: [`ratelimit:{ip:${who}}:all
 
 async function open (t: Test): Promise<{ pool: PooledRedis, redis: Redis }> {
   const { url } = await startRedisProcess(t)
-  const pool = new PooledRedis(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url, commandTimeout }))
   const redis = new Redis(url)
   t.after(async () => {
     redis.disconnect()

@@ -10,6 +10,7 @@ import { SessionManager } from '../../../src/session/session-manager.ts'
 import { resolveSessionPolicy } from '../../../src/session/options.ts'
 import type { SessionToken } from '../../../src/session/session-token.ts'
 import { RequestSession } from '../../../src/session/request-session.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
@@ -267,7 +268,7 @@ function tokenOf (requestSession: RequestSession<Data>): SessionToken {
 }
 
 async function openPool (t: Test, url: string): Promise<PooledRedis> {
-  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1 }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1, commandTimeout }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })
   return pool

@@ -6,6 +6,7 @@ import { resolveSessionPolicy } from '../../../src/session/options.ts'
 import { newToken, userSubject } from '../../../src/session/session-token.ts'
 import type { SessionToken } from '../../../src/session/session-token.ts'
 import { RequestSession } from '../../../src/session/request-session.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
@@ -16,7 +17,7 @@ const raise = (count = 0) => count + 1
 
 test('request session', async (t) => {
   const redis = await startRedis(t)
-  const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url, commandTimeout }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })
   const sessionManager = new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)

@@ -8,6 +8,7 @@ import { SaveQueue } from '../../../src/session/save-queue.ts'
 import { SessionStore } from '../../../src/session/session-store.ts'
 import { readSessionRecord } from '../../../src/session/session-record.ts'
 import { newToken, userSubject } from '../../../src/session/session-token.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { startRig, faults } from '../../support/faults.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { until } from '../../support/until.ts'
@@ -16,7 +17,7 @@ tap.setTimeout(300_000)
 
 test('save queue', { timeout: 300_000 }, async (t) => {
   const rig = await startRig(t)
-  const pool = new PooledRedis(resolveRedisPolicy({ url: rig.url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url: rig.url, commandTimeout }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })
   let scriptCalls = 0

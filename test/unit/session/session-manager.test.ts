@@ -9,6 +9,7 @@ import type { Revocation } from '../../../src/session/session-manager.ts'
 import { resolveSessionPolicy } from '../../../src/session/options.ts'
 import { userSubject } from '../../../src/session/session-token.ts'
 import type { SessionToken } from '../../../src/session/session-token.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
@@ -58,7 +59,7 @@ test('session manager', async (t) => {
   })
 
   t.test('ends a session with an unknown creation result, and the session that a sign-in replaced, once Redis responds', async (t) => {
-    const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url, min: 1 }))
+    const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url, min: 1, commandTimeout }))
     t.after(() => { pool.disconnect() })
     await reached({ redisPool: pool })
     let [losesReplies, isAway] = [false, false]
@@ -103,7 +104,7 @@ async function liveIn (sessionManager: SessionManager, token: SessionToken): Pro
 }
 
 async function openManager (t: Test, url: string): Promise<SessionManager> {
-  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1 }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 1, commandTimeout }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })
   return new SessionManager(resolveSessionPolicy({ secrets: ['a secret of the tests, 32 or more'] }), pool.batch, pool.keyspace)

@@ -5,6 +5,7 @@ import { resolveRedisPolicy } from '../../../src/redis/options.ts'
 import { SessionStore } from '../../../src/session/session-store.ts'
 import { readSessionRecord, writeLabel } from '../../../src/session/session-record.ts'
 import { newToken, userSubject } from '../../../src/session/session-token.ts'
+import { commandTimeout } from '../../support/deadline.ts'
 import { reached } from '../../support/wait-for-redis.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/until.ts'
@@ -17,7 +18,7 @@ tap.setTimeout(300_000)
 
 test('session store', { timeout: 300_000 }, async (t) => {
   const redis = await startRedis(t)
-  const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url: redis.url, commandTimeout }))
   t.after(() => { pool.disconnect() })
   await reached({ redisPool: pool })
   const store = new SessionStore(pool.batch)

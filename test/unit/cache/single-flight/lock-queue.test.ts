@@ -1,15 +1,15 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { CacheStats } from '../../../../src/cache/stats.ts'
-import { LockQueue } from '../../../../src/cache/single-flight/lock-queue.ts'
+import { LockQueue, LockWaiters } from '../../../../src/cache/single-flight/lock-queue.ts'
 import { SingleFlightGroup } from '../../../../src/cache/single-flight/in-process-fill.ts'
 import { FillLocks, acquireRequestOf } from '../../../../src/cache/single-flight/fill-lock.ts'
 import type { AcquireRequest } from '../../../../src/cache/single-flight/fill-lock.ts'
 import { CacheStore } from '../../../../src/cache/storage/cache-store.ts'
-import { LockWaiters } from '../../../../src/cache/single-flight/lock-waiters.ts'
 import { PooledRedis } from '../../../../src/redis/client.ts'
 import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
 import { Subscriber } from '../../../../src/redis/subscriber.ts'
+import { commandTimeout } from '../../../support/deadline.ts'
 import { startCluster } from '../../../support/cluster.ts'
 import { startProxy } from '../../../support/proxy.ts'
 import { reached } from '../../../support/wait-for-redis.ts'
@@ -24,7 +24,7 @@ interface Process { lockQueue: LockQueue, store: CacheStore, stats: CacheStats, 
 
 /** The lock queue of one process; closed with the test. */
 async function openProcess (t: Test, url: string, subscriberUrl = url): Promise<Process> {
-  const [pool, other] = [url, subscriberUrl].map((each) => new PooledRedis(resolveRedisPolicy({ url: each }))) as [PooledRedis, PooledRedis]
+  const [pool, other] = [url, subscriberUrl].map((each) => new PooledRedis(resolveRedisPolicy({ url: each, commandTimeout }))) as [PooledRedis, PooledRedis]
   t.after(() => { pool.disconnect(); other.disconnect() })
   await reached({ redisPool: pool })
   const stats = new CacheStats()

@@ -7,6 +7,7 @@ import type { PrefetchedLock } from '../../../../src/cache/single-flight/prefetc
 import { CacheStore } from '../../../../src/cache/storage/cache-store.ts'
 import { PooledRedis } from '../../../../src/redis/client.ts'
 import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
+import { commandTimeout } from '../../../support/deadline.ts'
 import { startCluster } from '../../../support/cluster.ts'
 import { watchReleases } from '../../../support/lock-releases.ts'
 import { reached } from '../../../support/wait-for-redis.ts'
@@ -21,7 +22,7 @@ interface Scene { prefetchedLocks: PrefetchedLocks, locks: FillLocks, store: Cac
 
 /** The prefetched locks of one process; closed with the test. */
 async function openProcess (t: Test, url: string): Promise<Scene> {
-  const pool = new PooledRedis(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url, commandTimeout }))
   t.after(() => pool.disconnect())
   await reached({ redisPool: pool })
   const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)

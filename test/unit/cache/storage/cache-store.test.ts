@@ -2,6 +2,7 @@ import t from 'tap'
 import { CacheStore } from '../../../../src/cache/storage/cache-store.ts'
 import { PooledRedis } from '../../../../src/redis/client.ts'
 import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
+import { commandTimeout } from '../../../support/deadline.ts'
 import { reached } from '../../../support/wait-for-redis.ts'
 import { startRedis } from '../../../support/redis.ts'
 
@@ -11,7 +12,7 @@ const marker = 'api:cache:tag:a'
 
 t.test('store extends the lifetime of sequence and tag versions beyond that of entries, at most once per interval', async (t) => {
   const { url, client } = await startRedis(t)
-  const pool = new PooledRedis(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url, commandTimeout }))
   t.after(() => pool.disconnect())
   await reached({ redisPool: pool })
   const store = new CacheStore(pool.batch, pool.keyspace, () => pool.server)

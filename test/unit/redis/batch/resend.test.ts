@@ -4,6 +4,7 @@ import type { Test } from 'tap'
 import { PooledRedis } from '../../../../src/redis/client.ts'
 import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
 import { Script } from '../../../../src/redis/batch/script.ts'
+import { commandTimeout as patientTimeout } from '../../../support/deadline.ts'
 import { startProxiedCluster } from '../../../support/proxied-cluster.ts'
 import { startRig } from '../../../support/proxied-redis.ts'
 import { until } from '../../../support/until.ts'
@@ -17,8 +18,8 @@ const unavailable = { code: 'PRISM_ERR_REDIS_UNAVAILABLE', statusCode: 503 }
 const increase = new Script({ url: new URL('../increase.lua', import.meta.url), costMicroseconds: 5, read: Number })
 const lua = "return redis.call('INCR', KEYS[1])"
 
-async function open (t: Test, url: string): Promise<PooledRedis> {
-  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 2, max: 4 }))
+async function open (t: Test, url: string, commandTimeout = patientTimeout): Promise<PooledRedis> {
+  const pool = new PooledRedis(resolveRedisPolicy({ url, min: 2, max: 4, commandTimeout }))
   t.after(() => pool.quit())
   pool.defineCommand('increase', { numberOfKeys: 1, lua })
   await until(() => pool.load.ready === pool.load.connections && pool.load.ready > 0, { what: 'all connections are ready' })
@@ -94,6 +95,9 @@ t.test('a client made by duplicate() re-sends nothing either, nor does the pool 
   t.same(await rig.control.mget(keys), keys.map(() => '1'))
 })
 
+/** A busy machine meets this deadline; a redirection that is delayed by `lateMs` each way does not. */
+const [deadlineMs, lateMs] = [800, 600]
+
 /** Moves a slot to another master; clients that follow the redirection of the old master are delayed. */
 async function moveSlot (t: Test, key: string, ms: number): Promise<Redis> {
   const slot = await world.cluster.slotOf(key)
@@ -107,13 +111,13 @@ async function moveSlot (t: Test, key: string, ms: number): Promise<Redis> {
 }
 
 t.test('in a Cluster a dedicated connection is not redirected after the deadline', async (t) => {
-  const pool = await open(t, world.url)
+  const pool = await open(t, world.url, deadlineMs)
   await using lease = await until(() => pool.lease().catch(() => undefined), { what: 'a dedicated connection' })
   await lease.client.incr('early')
   await lease.client.incr('late')
   await moveSlot(t, 'early', 0)
   t.equal(await lease.client.incr('early'), 2)
-  const owner = await moveSlot(t, 'late', 150)
+  const owner = await moveSlot(t, 'late', lateMs)
 
   await t.rejects(lease.client.incr('late'), unavailable)
   await world.heal()
@@ -125,14 +129,14 @@ t.test('in a Cluster a dedicated connection is not redirected after the deadline
 for (const [name, run] of Object.entries(onPool)) {
   t.test(`in a Cluster ${name} that is redirected runs once, and not at all after the deadline`, async (t) => {
     const [early, late] = [`early: ${name}`, `late: ${name}`]
-    const pool = await open(t, world.url)
+    const pool = await open(t, world.url, deadlineMs)
     await run(pool, early)
     await moveSlot(t, early, 0)
     await run(pool, early)
     t.equal(await pool.get(early), '2', 'the redirection is followed')
 
     await run(pool, late)
-    const owner = await moveSlot(t, late, 150)
+    const owner = await moveSlot(t, late, lateMs)
     await t.rejects(run(pool, late), unavailable)
     await world.heal()
     // A re-sent command would have arrived by then.

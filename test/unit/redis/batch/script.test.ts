@@ -9,6 +9,7 @@ import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
 import { PooledRedis } from '../../../../src/redis/client.ts'
 import { Script, SingleScript } from '../../../../src/redis/batch/script.ts'
 import { consume } from '../../../../src/rate-limit/script-reply.ts'
+import { commandTimeout } from '../../../support/deadline.ts'
 import { reached } from '../../../support/wait-for-redis.ts'
 import { startRedis } from '../../../support/redis.ts'
 import { propertyRuns } from '../../../support/property-runs.ts'
@@ -17,7 +18,7 @@ async function start (t: Test): Promise<{ pool: PooledRedis, script: (lua: strin
   const folder = mkdtempSync(join(tmpdir(), 'prism-script-'))
   t.after(() => rmSync(folder, { recursive: true }))
   const { url } = await startRedis(t)
-  const pool = new PooledRedis(resolveRedisPolicy({ url }))
+  const pool = new PooledRedis(resolveRedisPolicy({ url, commandTimeout }))
   t.after(() => pool.quit())
   await reached({ redisPool: pool })
   let scripts = 0

@@ -7,6 +7,7 @@ import { resolveRedisPolicy } from '../../../../src/redis/options.ts'
 import type { RedisOptions } from '../../../../src/redis/options.ts'
 import { aclUser } from '../../../support/acl.ts'
 import { startCluster } from '../../../support/cluster.ts'
+import { startProxiedCluster } from '../../../support/proxied-cluster.ts'
 import { startRig } from '../../../support/proxied-redis.ts'
 import { until } from '../../../support/until.ts'
 
@@ -111,4 +112,25 @@ t.test('a node of a Cluster is not used as database 0 if another was configured'
   t.equal(await pool.start(), false)
   t.equal(pool.state, 'degraded')
   t.throws(() => resolveRedisPolicy({ url: cluster.url, connection: { db: 5 } }), /redis\.connection\.db/)
+})
+
+t.test('the INFO of a Cluster master that is late is read again, because the master may be another process', async (t) => {
+  const { url, cluster, proxies } = await startProxiedCluster(t)
+  const [slow, other] = cluster.masters
+  const proxy = slow && proxies.get(slow)
+  if (proxy === undefined) throw new Error('no master')
+  const reads = () => proxy.commands.get('INFO') ?? 0
+  const pool = open(t, { url, min: 1, max: 1 })
+  await pool.start()
+  await until(() => pool.server?.isComplete === true && !pool.server.runId.includes('?'), { what: 'every INFO is read' })
+
+  await proxy.fault('latency', { delayMs: 400, jitterMs: 0 })
+  await other?.control.call('CLIENT', 'KILL', 'TYPE', 'normal') // a node that reconnects may be another process: every INFO is read
+  await until(() => pool.server?.isComplete === false, { what: 'an INFO is late' })
+  const before = reads()
+  await until(() => reads() > before + 3, { what: 'the INFO is read again and again' })
+  await proxy.heal()
+
+  await until(() => pool.server?.isComplete === true, { what: 'every INFO is read in time' })
+  t.equal(pool.server?.runId.split(',').length, 3)
 })
