@@ -268,3 +268,23 @@ t.test('alert sends a test message in the configured format and reports whether 
   t.match(unset, { code: 2, err: /ALERT_WEBHOOK_URL is unset/ })
   t.match(await run(['alert'], { ALERT_WEBHOOK_FORMAT: 'pagerduty' }), { code: 2, err: /ALERT_PAGERDUTY_KEY/ })
 })
+
+t.test('alert sends the login of the address as a header, and reports a redirect', async (t) => {
+  const logins: (string | undefined)[] = []
+  const server = createServer((request, response) => {
+    logins.push(request.headers.authorization)
+    response.writeHead(request.url === '/moved' ? 301 : 200, { location: '/' }).end()
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => { server.closeAllConnections(); server.close() })
+  const send = async (login: string, path = '') => await run(['alert'], { ALERT_WEBHOOK_URL: `http://${login}127.0.0.1:${(server.address() as AddressInfo).port}/${path}` })
+
+  t.match(await send('app:hid%40den@'), { code: 0 })
+  t.match(await send('app:50%@'), { code: 0 })
+  t.match(await send(''), { code: 0 })
+  t.same(logins.map((login) => login && Buffer.from(login.replace('Basic ', ''), 'base64').toString()), ['app:hid@den', 'app:50%', undefined])
+  const moved = await send('app:hidden@', 'moved')
+  t.match(moved, { code: 1, out: /a redirect/ })
+  t.notMatch(moved.out, 'hidden')
+})
