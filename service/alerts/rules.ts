@@ -172,7 +172,7 @@ export const rules: readonly Rule[] = [
     first: 'If other processes reach Redis, check this process\'s network; otherwise see PrismRedisDown.',
     section: 'redis-cannot-be-reached',
     because: 'redis',
-    consequenceOf: ['PrismRedisDown']
+    consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly']
   },
   {
     name: 'PrismPoolExhausted',

@@ -44,10 +44,10 @@ export const signals = {
     promql: 'rate(prism_redis_connections_lost_total[$window])',
     read: (history, seconds) => rate(history, seconds, 'lost')
   },
-  /** no process reaches Redis; if only some do, the others report an open circuit breaker */
+  /** no process reaches Redis; if only some do, the others report an open circuit breaker. From a replica the processes disconnect every second, to find the master: it is not down. */
   redisDown: {
-    promql: '(1 - max without (instance) (redis_up))',
-    read: ({ last }) => last && Number(!last.isRedisUp)
+    promql: '((1 - max without (instance) (redis_up)) unless on (job) prism_redis_unusable{holds="all",reason="read_only"})',
+    read: ({ last }) => last && Number(!last.isRedisUp && last.unusable.redis?.code !== 'read_only')
   },
   writesRefused: { promql: unusable('all', refusingWrites), read: isOneOf(refusingWrites) },
   readOnly: { promql: unusable('all', readOnly), read: isOneOf(readOnly) },

@@ -69,6 +69,12 @@ t.test('a Redis that refuses is reported soon after a short outage, of which its
   }
 })
 
+t.test('a replica, from which the processes disconnect again and again, is reported once, and not as down', async (t) => {
+  const { changes } = judge(300, (seconds) => seconds < 60 ? {} : { isDown: seconds % 15 < 10, error: 'READONLY ', changed: { lost: 5 * (seconds - 60) } })
+
+  t.same(changes, ['PrismRedisReadOnly firing'])
+})
+
 t.test('lost connections are a consequence of those that the server rejects', async (t) => {
   const { changes } = judge(120, (seconds) => ({ rejected: Math.max(0, seconds - 60), changed: { lost: Math.max(0, seconds - 60) } }))
 
