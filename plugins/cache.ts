@@ -30,8 +30,8 @@ export type { WrapOptions } from '../src/cache/memoize.ts'
 /** A request as a route's options see it. */
 export type CacheRequest = FastifyRequest<{ Params: Record<string, string>, Querystring: Record<string, string | string[] | undefined> }>
 
-/** The `cache` option of a route or scope. `false`: not cached. `true`: cached with the options of the outer scopes and the plugin. */
-export type CacheChoice = (RouteCacheOptions<CacheRequest> & ConsistentCacheOptions) | boolean
+/** The `cache` option of a route or scope. `false`: not cached. `true`: cached with the options of the outer scopes and the plugin. (In a route's config Fastify intersects the type with that of the value: without `object` any text or number would be accepted.) */
+export type CacheChoice = (object & RouteCacheOptions<CacheRequest> & ConsistentCacheOptions) | boolean
 
 /** What `fastify.cache` offers. */
 export interface Cache {

@@ -38,7 +38,7 @@ export interface DescribedLimit {
 }
 
 /** Rate limit options of a route or a scope; see docs/rate-limits.md. */
-export type RouteRateLimit = LimitChoice<FastifyRequest, FastifyReply>
+export type RouteRateLimit = object & LimitChoice<FastifyRequest, FastifyReply>
 
 /** Options of the plugin. */
 export type RateLimitOptions = LimitOptions<FastifyRequest, FastifyReply>

@@ -46,6 +46,8 @@ export default fp<RedisOptions>(async (fastify, options) => {
   fastify.addHook('onReady', async () => checkRouteConfigs(declared, (facts, text) => fastify.log.warn(facts, text)))
 
   pool.on('outage', (isOut: boolean) => {
+    // To a replica the pool reconnects every second, until the address names the master: its reason is logged once.
+    if (pool.reason?.code === 'read_only') return
     const subject = pool.server?.isCluster ? 'A node of the Redis Cluster' : 'Redis'
     if (isOut) fastify.log.warn(`${subject} unavailable: cache bypassed, rate limits and sessions use their failure policies`)
     else fastify.log.info('Redis connection restored')

@@ -73,7 +73,7 @@ export default fp<SessionOptions>(async (fastify, options) => {
   const policy = resolveSessionPolicy(options)
   const keepDecorators = claimDecorators(fastify, 'session', { instance: ['sessions'], request: ['session', 'isFromOtherOrigin'] })
   await policy.redis?.memory?.load()
-  const pool = policy.redis === undefined ? fastify.redisPool : new PooledRedis(policy.redis)
+  const pool = policy.redis === undefined ? fastify.redisPool : new PooledRedis(policy.redis, 'SESSION_REDIS_URL')
   if (pool !== fastify.redisPool) {
     fastify.redisPool.namedPools.set('sessions', pool)
     logReasons(pool, fastify.log, 'sessions')

@@ -132,7 +132,7 @@ export function readConfig (environment: Environment): Config {
     build: Object.freeze(readBuild(environment)),
     warnings: Object.freeze(warnings)
   }
-  if (config.metricsPort === config.port && config.port !== 0) faults.push({ variable: 'METRICS_PORT', wanted: 'another port than PORT', came: `also ${config.port}` })
+  if (config.metricsPort === config.port && config.port !== 0 && faults.every(({ variable }) => variable !== 'PORT')) faults.push({ variable: 'METRICS_PORT', wanted: 'another port than PORT', came: `also ${config.port}` })
   if (faults.length > 0) throw configError(faults)
   return Object.freeze(config)
 }

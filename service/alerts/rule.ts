@@ -16,7 +16,7 @@ export interface Rule {
   readonly forSeconds: number
   /** resolves at or below this value; lower than `above` (hysteresis) so that an alert does not flap */
   readonly clear: number
-  /** window of rates and percentiles */
+  /** window of rates and percentiles, and of {@link consequenceOf} */
   readonly windowSeconds: number
   /** one line: what it means */
   readonly meaning: string

@@ -41,7 +41,7 @@ export const rules: readonly Rule[] = [
     above: 0.5,
     clear: 0.5,
     forSeconds: 5,
-    windowSeconds: 60,
+    windowSeconds: 15,
     meaning: 'Redis is a replica and rejects all writes: nothing is stored, each process counts limits locally, sessions cannot change.',
     first: 'Set REDIS_URL to the master, or to the Sentinels.',
     section: 'redis-refuses-writes',
@@ -56,7 +56,7 @@ export const rules: readonly Rule[] = [
     above: 0.5,
     clear: 0.5,
     forSeconds: 5,
-    windowSeconds: 60,
+    windowSeconds: 15,
     meaning: 'Redis rejects writes: nothing is stored, each process counts limits locally, sessions cannot change.',
     first: 'Check the reason: memory, disk or replicas.',
     section: 'redis-refuses-writes',
@@ -71,8 +71,8 @@ export const rules: readonly Rule[] = [
     above: 0.5,
     clear: 0.5,
     forSeconds: 5,
-    windowSeconds: 60,
-    meaning: 'Redis denies its user a command, key or channel that the service needs, or does not have the command: the affected feature runs as during an outage, or fails.',
+    windowSeconds: 15,
+    meaning: 'Redis denies its user a command, key or channel that the service needs, or does not have the command, or is older than Redis 7: the affected feature runs as during an outage, or fails.',
     first: 'Compare the rights of the user, and the version of the server, with those in docs/operations.md.',
     section: 'acl-denies-a-command',
     because: 'redis',
@@ -157,7 +157,7 @@ export const rules: readonly Rule[] = [
     meaning: 'Connections to Redis break or fail.',
     first: 'Check in Redis\'s log whether it restarts, and whether a proxy or firewall closes idle connections.',
     section: 'connections-break-or-are-rejected',
-    consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly']
+    consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly', 'PrismRedisConnectionsRejected']
   },
   {
     name: 'PrismBreakerOpen',
@@ -172,7 +172,7 @@ export const rules: readonly Rule[] = [
     first: 'If other processes reach Redis, check this process\'s network; otherwise see PrismRedisDown.',
     section: 'redis-cannot-be-reached',
     because: 'redis',
-    consequenceOf: ['PrismRedisDown']
+    consequenceOf: ['PrismRedisDown', 'PrismRedisReadOnly']
   },
   {
     name: 'PrismPoolExhausted',

@@ -22,7 +22,7 @@ const unusable = (holds: 'all' | 'sessions', reasons: readonly ReasonCode[] = []
   `max without (instance) (prism_redis_unusable{holds="${holds}"${reasons.length === 0 ? '' : `,reason=~"${reasons.join('|')}"`}})`
 const refusingWrites: readonly ReasonCode[] = ['out_of_memory', 'disk_write_failed', 'too_few_replicas']
 const readOnly: readonly ReasonCode[] = ['read_only', 'master_down']
-const denied: readonly ReasonCode[] = ['permission_denied', 'command_missing']
+const denied: readonly ReasonCode[] = ['permission_denied', 'command_missing', 'version_too_old']
 const isOneOf = (reasons: readonly ReasonCode[]) => ({ last }: History) => last && Number(reasons.some((code) => code === last.unusable.redis?.code))
 
 /** All signals by name. */
@@ -44,10 +44,10 @@ export const signals = {
     promql: 'rate(prism_redis_connections_lost_total[$window])',
     read: (history, seconds) => rate(history, seconds, 'lost')
   },
-  /** no process reaches Redis; if only some do, the others report an open circuit breaker */
+  /** no process reaches Redis; if only some do, the others report an open circuit breaker. From a replica the processes disconnect every second, to find the master: it is not down. */
   redisDown: {
-    promql: '(1 - max without (instance) (redis_up))',
-    read: ({ last }) => last && Number(!last.isRedisUp)
+    promql: '((1 - max without (instance) (redis_up)) unless on (job) prism_redis_unusable{holds="all",reason="read_only"})',
+    read: ({ last }) => last && Number(!last.isRedisUp && last.unusable.redis?.code !== 'read_only')
   },
   writesRefused: { promql: unusable('all', refusingWrites), read: isOneOf(refusingWrites) },
   readOnly: { promql: unusable('all', readOnly), read: isOneOf(readOnly) },

@@ -1,4 +1,5 @@
 import { createHmac } from 'node:crypto'
+import { unescape } from 'node:querystring'
 import { setTimeout as pause } from 'node:timers/promises'
 
 /** Destination and retry policy. */
@@ -20,11 +21,13 @@ const timeoutMs = 5000
 /** Posts messages to a URL and retries failures. Messages of one alert are delivered in order; different alerts do not block each other. */
 export class Webhook {
   readonly #options: WebhookOptions
+  readonly #target: { readonly url: string, readonly login: Record<string, string> }
   readonly #closing = new AbortController()
   readonly #last = new Map<string, Promise<unknown>>()
 
   constructor (options: WebhookOptions) {
     this.#options = options
+    this.#target = targetOf(options.url)
   }
 
   /**
@@ -61,7 +64,7 @@ export class Webhook {
 
   async #post (body: string): Promise<'accepted' | { reason: string, isFinal: boolean }> {
     try {
-      const response = await fetch(this.#options.url, { method: 'POST', body, headers: this.#headers(body), redirect: 'error', signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closing.signal]) })
+      const response = await fetch(this.#target.url, { method: 'POST', body, headers: this.#headers(body), redirect: 'error', signal: AbortSignal.any([AbortSignal.timeout(timeoutMs), this.#closing.signal]) })
       const { ok, status } = response
       await response.body?.cancel() // an unread response body occupies its connection
       return ok ? 'accepted' : { reason: `status ${status}`, isFinal: status < 500 && status !== 429 && status !== 408 }
@@ -72,7 +75,7 @@ export class Webhook {
 
   #headers (body: string): Record<string, string> {
     const { secret } = this.#options
-    const headers = { 'content-type': 'application/json', 'user-agent': 'fastify-prism' }
+    const headers = { 'content-type': 'application/json', 'user-agent': 'fastify-prism', ...this.#target.login }
     return secret === undefined ? headers : { ...headers, 'x-prism-signature': sign(body, secret) }
   }
 }
@@ -80,8 +83,22 @@ export class Webhook {
 /** Reason of a failed attempt, without the URL, which may contain a secret. */
 function wordOf (error: unknown): string {
   if (!(error instanceof Error)) return 'unknown'
-  const code: unknown = error.cause instanceof Error && 'code' in error.cause ? error.cause.code : undefined
-  return typeof code === 'string' ? code : error.name
+  const { cause } = error
+  if (!(cause instanceof Error)) return error.name
+  const code: unknown = 'code' in cause ? cause.code : undefined
+  return typeof code === 'string' ? code : fetchFaults[cause.message] ?? error.name
+}
+
+/** Errors of `fetch` that have no code, by their text. */
+const fetchFaults: Readonly<Record<string, string>> = { 'unexpected redirect': 'a redirect', 'bad port': 'a port that fetch does not use' }
+
+/** `fetch` rejects an address with a login: it is sent as a header. @see RFC 7617 */
+function targetOf (address: string): { url: string, login: Record<string, string> } {
+  const url = new URL(address)
+  const { username, password } = url
+  if (username === '' && password === '') return { url: address, login: {} }
+  url.username = url.password = ''
+  return { url: url.href, login: { authorization: `Basic ${Buffer.from(`${unescape(username)}:${unescape(password)}`).toString('base64')}` } }
 }
 
 /** The value of `X-Prism-Signature`: HMAC-SHA256 of the body. Receivers compare it in constant time. */

@@ -75,7 +75,7 @@ export class Memoizer {
    * @throws {OptionError} PRISM_ERR_OPTION for an invalid option, and for parameters that JSON cannot represent
    */
   async wrap<Value> (name: string, params: unknown, options: WrapOptions, make: () => Value | Promise<Value>): Promise<Value> {
-    checkWrapOptions(options)
+    checkWrapOptions(options, make)
     const memoKey = this.#keys.of(name, params)
     this.#recursion.check(memoKey.redisKey, name)
     const [isRefresh, ttlMs, tags] = [readRefresh(options), readTtlMs(options), readWrapTags(options)]

@@ -1,4 +1,4 @@
-import { readBoolean, readDuration, readRecord } from '../shared/option-readers.ts'
+import { invalidOption, readBoolean, readDuration, readRecord } from '../shared/option-readers.ts'
 import type { Duration } from '../shared/option-readers.ts'
 import type { CacheTag } from './cache-tags.ts'
 import { readTags } from './options.ts'
@@ -17,9 +17,10 @@ const noTags: readonly string[] = Object.freeze([])
 const rememberedTtls = 100
 const ttls = new Map<unknown, number>()
 
-/** Rejects unknown options. Each call brings its options, so what is right almost always has a cheap test, and the option reader names what is wrong. */
-export function checkWrapOptions (options: WrapOptions): void {
+/** Rejects unknown options, and a call without the function. Each call brings its options, so what is right almost always has a cheap test, and the option reader names what is wrong. */
+export function checkWrapOptions (options: WrapOptions, make: unknown): void {
   if (!hasOnlyKnown(options)) readRecord('wrap', options, ['ttl', 'tags', 'refresh'])
+  if (typeof make !== 'function') invalidOption('wrap function', 'a function that returns the value', make)
 }
 
 export function readRefresh ({ refresh }: WrapOptions): boolean {

@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { announcedMs } from '../redis/app-announcer.ts'
 import { Keys } from '../redis/keys.ts'
-import { isSentinel, parseInfo, productOf } from '../redis/health/server-info.ts'
+import { isRedis, isSentinel, isTooOld, notRedis, parseInfo, productOf } from '../redis/health/server-info.ts'
 import type { InfoFields } from '../redis/health/server-info.ts'
 import { defaultDeadlineMs as deadlineMs } from '../redis/health/deadline.ts'
 import { memoryThresholds, mayEvictSessions, readMemoryInfo, usedShareOf } from '../redis/health/memory-info.ts'
@@ -32,6 +32,7 @@ const wrong = (check: string, says: string, change: string): Finding => ({ check
 export async function * checkServer (client: Redis, url: string, holds: RedisRole, prefix = ''): AsyncGenerator<Finding> {
   const info = await client.info('everything').then(parseInfo, denied)
   if (!(info instanceof Error) && isSentinel(info)) return yield refused('role', new Error('SENTINEL_ADDRESS'))
+  if (!(info instanceof Error) && !isRedis(info)) return yield refused('version', notRedis)
   if (!(info instanceof Error)) {
     yield checkVersion(info)
     yield checkRole(info)
@@ -76,12 +77,14 @@ async function checkRefusals (client: Redis, prefix: string): Promise<Finding> {
 
 function checkVersion (info: InfoFields): Finding {
   const { name, version, redisVersion } = productOf(info)
-  return Number.parseInt(redisVersion) >= 7 ? fine('version', `${name} ${version}.`) : wrong('version', `${name} ${version} is too old: 7 or newer is required (PEXPIRE GT, EVALSHA on replicas, client eviction).`, 'Upgrade the server to Redis 7.2 or newer, or Valkey.')
+  if (!isTooOld(redisVersion)) return fine('version', `${name} ${version}.`)
+  return { ...wrong('version', `${name} ${version} is too old: 7 or newer is required (PEXPIRE GT, EVALSHA on replicas, client eviction).`, 'Upgrade the server to Redis 7.2 or newer, or Valkey.'), reason: 'version_too_old' }
 }
 
 function checkRole (info: InfoFields): Finding {
   if (info.get('role') !== 'slave') return fine('role', `A master, with ${info.get('connected_slaves') ?? 0} replicas.`)
-  return { ...wrong('role', `This is a replica of ${info.get('master_host')}:${info.get('master_port')}: every write is rejected.`, 'Set REDIS_URL to the master, or to its Sentinels: redis+sentinel://host:26379,host:26379/name.'), reason: 'read_only' }
+  const writes = info.get('slave_read_only') === '0' ? 'it accepts writes, which its master never receives and which are lost' : 'every write is rejected'
+  return { ...wrong('role', `This is a replica of ${info.get('master_host')}:${info.get('master_port')}: ${writes}.`, 'Set REDIS_URL to the master, or to its Sentinels: redis+sentinel://host:26379,host:26379/name.'), reason: 'read_only' }
 }
 
 function checkMemory (info: InfoFields): Finding {

@@ -34,7 +34,14 @@ async function * check (call: Call): AsyncGenerator<Finding> {
   // Where sessions have a Redis of their own, each is judged by what it holds.
   const sessionUrl = call.readService === undefined ? undefined : call.environment.SESSION_REDIS_URL?.trim() || undefined
   yield * checkRedis(call, call.url, sessionUrl === undefined ? 'all' : 'all but sessions')
-  if (sessionUrl !== undefined) yield * checkRedis(call, sessionUrl, 'sessions')
+  if (sessionUrl !== undefined) for await (const finding of checkRedis(call, sessionUrl, 'sessions')) yield ofSessions(finding)
+}
+
+/** Beside the findings of the other Redis, those of the sessions' name its variable. */
+function ofSessions (finding: Finding): Finding {
+  const named = (text: string) => text.replace(/\bREDIS_URL/g, 'SESSION_REDIS_URL')
+  const says = named(finding.says)
+  return { ...finding, says: says.startsWith('SESSION_REDIS_URL') ? says : `SESSION_REDIS_URL: ${says}`, ...(finding.change === undefined ? {} : { change: named(finding.change) }) }
 }
 
 function checkEnvironment ({ environment, url, readService }: Call): Finding[] {

@@ -59,6 +59,7 @@ export async function main (args: readonly string[], environment: Environment, s
 
 function readCall (command: Command, args: string[], given: Pick<Call, 'environment' | 'readService' | 'program' | 'output'>, open: (() => void)[]): Call {
   const { values, positionals } = parse(command, args)
+  if (positionals.length > 0 && !takesWords(command)) throw new UsageError(`The command ${command.usage.split(' ')[0]} takes no argument: the address of Redis is --url <address>, or REDIS_URL.`)
   const url = (values.url as string | undefined) ?? (given.environment.REDIS_URL?.trim() || undefined)
   const prefix = (values.prefix as string | undefined) ?? ''
   const tls = readRedisTls(given.environment)
@@ -77,6 +78,10 @@ function readCall (command: Command, args: string[], given: Pick<Call, 'environm
     return opened
   }
   return { ...given, words: positionals, flags: values, url, prefix, client, masters, pool }
+}
+
+function takesWords ({ usage }: Command): boolean {
+  return usage.replace(/\[.*?\]/g, '').includes('<')
 }
 
 function parse (command: Command, args: string[]): { values: Call['flags'], positionals: string[] } {
@@ -112,7 +117,7 @@ function help (name: string, commands: Readonly<Record<string, Command>>, progra
     exitCodes
   ]
   if (isHelp) output.tell({ commands: all.map(({ usage, summary }) => ({ usage, summary })), exitCodes }, lines)
-  else output.complain(`Unknown command ${name}.`, lines)
+  else output.complain(`Unknown command${/^[a-z-]{1,20}$/i.test(name) ? ` ${name}` : ''}.`, lines) // an address in its place has a password
   return isHelp ? 0 : 2
 }
 

@@ -1,6 +1,6 @@
 import { EventsClosedError, TooManyTopicsError } from '../shared/errors.ts'
 import { everySecond } from '../shared/every-second.ts'
-import { invalidOption } from '../shared/option-readers.ts'
+import { invalidOption, readRecord } from '../shared/option-readers.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Subscriber } from '../redis/subscriber.ts'
 import { checkTopic, isEventId, writeRest } from './event.ts'
@@ -73,11 +73,14 @@ export class Bus {
    * Events that this process publishes after the call are delivered. During a Redis outage nothing is delivered; afterwards the missed events
    * are, or `onReset` is called if the log no longer has them.
    *
-   * @throws {TopicError} PRISM_ERR_TOPIC; {OptionError} PRISM_ERR_OPTION for a `from` that is not an event ID;
+   * @throws {TopicError} PRISM_ERR_TOPIC; {OptionError} PRISM_ERR_OPTION for an unknown or wrong option, such as a `from` that is not an event ID;
    *   {TooManyTopicsError} when this process is subscribed to `maxTopics` topics already
    */
   subscribe (topic: string, listener: EventListener, options: SubscribeOptions = {}): Subscription {
-    const { from, onBegin, onReset } = options
+    const { from, onBegin, onReset } = readRecord('subscribe', options, ['from', 'onBegin', 'onReset']) as SubscribeOptions
+    checkFunction('subscribe listener', listener)
+    if (onBegin !== undefined) checkFunction('subscribe.onBegin', onBegin)
+    if (onReset !== undefined) checkFunction('subscribe.onReset', onReset)
     return this.attach(topic, { onEvent: listener, onBegin, onReset }, from)
   }
 
@@ -163,4 +166,8 @@ export class Bus {
     this.#topics.delete(topic.name)
     this.#deps.subscriber.leave(this.#deps.keys.topicChannel(topic.name))
   }
+}
+
+function checkFunction (option: string, value: unknown): void {
+  if (typeof value !== 'function') invalidOption(option, 'a function', value)
 }

@@ -1,5 +1,5 @@
 import { addressGroup, bareAddress } from '../http/ip-subnet.ts'
-import { readString, invalidOption } from '../shared/option-readers.ts'
+import { readRecord, readString, invalidOption } from '../shared/option-readers.ts'
 import type { Keys } from '../redis/keys.ts'
 import type { Limiter } from './limiter.ts'
 import { customPartition, keyPartition } from './partition.ts'
@@ -17,6 +17,8 @@ export interface NamedQuota extends Pick<LimitChoice<never, never>, 'window' | '
   /** units to consume; default 1 */
   cost?: number
 }
+
+const quotaOptions = ['name', 'quota', 'cost', 'window', 'algorithm', 'burst', 'failureMode']
 
 /** The result of a check. */
 export interface Checked {
@@ -82,7 +84,8 @@ export class ProgrammaticLimits {
     await this.#limiter.reset([...new Set([...keys, ...named])])
   }
 
-  #read (partition: string, { name, ...choice }: NamedQuota) {
+  #read (partition: string, options: NamedQuota) {
+    const { name, ...choice } = readRecord('rateLimit', options, quotaOptions) as unknown as NamedQuota
     const { quota, failureMode: failure, group = '', cost } = resolvePolicy({ ...choice, group: readString('name', name) }, 'rateLimit')
     this.#names.add(group)
     this.#quotas?.addNamed(group, { name: group, quota })

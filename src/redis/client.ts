@@ -6,6 +6,7 @@ import { asCluster, connectionFactory } from './connect.ts'
 import type { Role } from './connect.ts'
 import { slownessOf } from './health/deadline.ts'
 import { MemoryReader } from './health/memory-info.ts'
+import { isTooOld } from './health/server-info.ts'
 import type { ServerInfo } from './health/server-info.ts'
 import { InFlightWrite } from './batch/in-flight-write.ts'
 import { Keys } from './keys.ts'
@@ -18,7 +19,7 @@ import { boundPipeline } from './pipeline.ts'
 import type { RedisPolicy } from './options.ts'
 import { whereabouts } from './health/protocol-probe.ts'
 import { Reachability } from './health/reachability.ts'
-import type { UnreachableReason } from './health/unreachable-reason.ts'
+import type { AddressVariable, UnreachableReason } from './health/unreachable-reason.ts'
 import { needsDedicatedConnection } from './shared-connection-rules.ts'
 import { checkWrites } from './health/write-check.ts'
 
@@ -50,7 +51,8 @@ export class PooledRedis extends Redis {
   readonly #denied = new Set<string>()
   #isClosed = false
 
-  constructor (policy: RedisPolicy) {
+  /** @param variable the environment variable that texts for operators name */
+  constructor (policy: RedisPolicy, variable?: AddressVariable) {
     super({ lazyConnect: true })
     // The pool accepts commands from the start, so libraries must not see ioredis's 'wait'. `state` says whether Redis can be used.
     Object.defineProperty(this, 'status', { get: () => this.#isClosed ? 'end' : 'ready', set: () => {} })
@@ -76,6 +78,7 @@ export class PooledRedis extends Redis {
     this.#reachability = new Reachability({
       isReady: () => this.state === 'ready',
       ...whereabouts(policy),
+      variable,
       check: () => this.#checkWrites(),
       changed: (reason) => this.emit('reason', reason)
     })
@@ -245,9 +248,10 @@ export class PooledRedis extends Redis {
     this.#reachability.reached(isNew)
   }
 
-  /** The first error of a master that rejects writes. */
+  /** The first error of a master that rejects writes, or that the server is too old for some of the commands. */
   async #checkWrites (): Promise<Error | undefined> {
-    const { masters } = this
+    const { masters, server } = this
+    if (server !== undefined && isTooOld(server.version)) return new Error(`VERSION_TOO_OLD ${server.version}`)
     if (masters.length === 0) throw new RedisUnavailableError('no connection')
     const found = await Promise.all(masters.map((client) => checkWrites(client, this.keyspace.prefix, this.batch.deadlineMs)))
     return found.find((error) => error !== undefined)

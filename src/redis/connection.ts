@@ -5,11 +5,11 @@ import type { QueuedCommand } from './direct-write.ts'
 import type { CircuitBreakers } from './health/circuit-breakers.ts'
 import { RedisUnavailableError } from '../shared/errors.ts'
 import { withDeadline } from './health/deadline.ts'
-import { readServerInfo } from './health/server-info.ts'
+import { readServerInfo, serverFault } from './health/server-info.ts'
 import type { ClusterIdentity } from './health/cluster-identity.ts'
 import type { ServerInfo } from './health/server-info.ts'
 import { ClusterNodes } from './cluster-nodes.ts'
-import { aclDenial, isNotMaster } from './health/error-class.ts'
+import { aclDenial, isDeniedOptional, isNotMaster } from './health/error-class.ts'
 import { closedByServer, noReply, setNode } from './health/unreachable-reason.ts'
 import { Resender } from './batch/resend.ts'
 import type { ResendableCommand } from './batch/resend.ts'
@@ -21,8 +21,6 @@ const overloadedCommands = 512
 /** A connection that expects more reply bytes than this is overloaded: a small reply must not wait behind megabytes. */
 export const overloadedBytes = 1_048_576
 
-const stillLoading = new Error('LOADING Redis is loading the dataset in memory')
-const isSentinel = new Error('SENTINEL_ADDRESS')
 const handshakeRetryMs = 50
 /** A Cluster master that is connected and did not reply receives another `INFO`: it may be another process. */
 const lateMasterRetryMs = 500
@@ -150,6 +148,7 @@ export class Connection {
 
   /** Handles an error reply. A server that is no longer the master is disconnected; the address or a Sentinel names the new one. */
   handleErrorReply (error: Error): void {
+    if (isDeniedOptional(error)) return
     this.#owner.onError(error)
     const denied = aclDenial(error)
     if (denied !== undefined) return this.#owner.onDenied(denied)
@@ -219,8 +218,9 @@ export class Connection {
     const isOver = () => ends !== this.#ends
     readServerInfo(this.client, this.#owner.identity, this.deadlineMs).then((server) => {
       if (isOver()) return
-      if (server.isLoading || server.isSentinel) {
-        this.#owner.onFailure(server.isLoading ? stillLoading : isSentinel)
+      const fault = serverFault(server)
+      if (fault !== undefined) {
+        this.#owner.onFailure(fault)
         return this.#retryHandshake()
       }
       this.#health.markHealthy()

@@ -68,7 +68,7 @@ export interface SessionPolicy {
 type SessionUse = 'required' | 'optional' | false
 
 /** What a route or a scope may say of the session. */
-export type SessionChoice = SessionUse | {
+export type SessionChoice = SessionUse | object & {
   /** default: as the scopes around it say */
   use?: Exclude<SessionUse, false>
   /** exact origins whose pages may make unsafe requests to this route, besides those of the scopes and of the stack: for callbacks that other sites post */

@@ -76,8 +76,27 @@ const caching: ForeignOptions = {
   }
 }
 
+const inUrl = "write redis.url: 'redis://user:password@host:port/db'"
+const inUrlOrConnection = `${inUrl}, or write it in redis.connection`
+
+const ioredis: ForeignOptions = {
+  package: 'ioredis',
+  instead: {
+    host: inUrl,
+    port: inUrl,
+    path: "write redis.url: 'unix:///path'",
+    username: inUrlOrConnection,
+    password: inUrlOrConnection,
+    db: inUrlOrConnection,
+    tls: "write redis.url: 'rediss://…', and its options as tls in redis.connection",
+    keyPrefix: 'write redis.prefix',
+    sentinels: "write redis.url: 'redis+sentinel://host:port,host:port/name'"
+  }
+}
+
 /** By the option that holds them, without list positions. */
 const foreignOptions: Readonly<Record<string, readonly ForeignOptions[]>> = {
+  redis: [ioredis],
   rateLimit: [rateLimit],
   session: [session],
   'config.session': [session],

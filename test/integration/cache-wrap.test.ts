@@ -250,3 +250,11 @@ t.test('cache.wrap distinguishes names and parameters, and rejects parameters th
     await t.rejects(get('rows', params), { code: 'PRISM_ERR_OPTION' })
   }
 })
+
+t.test('cache.wrap without its function is rejected, also where the value is stored', async (t) => {
+  const app = await cachingApp(t)
+  await app.cache.wrap('value', 1, options, () => 1)
+  await stored(app)
+
+  await t.rejects((app.cache.wrap as (...args: unknown[]) => Promise<unknown>).call(app.cache, 'value', 1, options), { code: 'PRISM_ERR_OPTION', message: /wrap function/ })
+})

@@ -185,3 +185,14 @@ t.test('a subscriber that throws does not affect other subscribers', async (t) =
 
   t.equal(app.events.counts.failed, 2 * received.length)
 })
+
+t.test('a subscription with a wrong or unknown option is rejected', async (t) => {
+  const { url } = await startRig(t)
+  const app = await startEventsApp(t, url)
+  const subscribe = app.events.subscribe.bind(app.events) as (...args: unknown[]) => unknown
+  const listener = () => {}
+
+  for (const [args, message] of [[['events'], /listener/], [['events', listener, { after: '1-0' }], /subscribe\.after.*from, onBegin, onReset/], [['events', listener, { onReset: 'reload' }], /onReset/], [['events', listener, 'reload'], /subscribe/]] as const) {
+    t.throws(() => subscribe(...args), { code: 'PRISM_ERR_OPTION', message })
+  }
+})

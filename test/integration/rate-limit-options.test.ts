@@ -148,6 +148,8 @@ test('fastify.rateLimits checks, peeks and resets outside requests', async (t) =
   t.match(after, { isAllowed: true, remaining: 3, retryMs: 0 })
   await t.rejects(app.rateLimits.check('ip:nowhere', mails), { code: 'PRISM_ERR_OPTION' })
   await t.rejects(app.rateLimits.check('x', { ...mails, name: 'a b' }), { code: 'PRISM_ERR_OPTION' })
+  await t.rejects(app.rateLimits.peek('x', { ...mails, ttl: '5m' } as typeof mails), { code: 'PRISM_ERR_OPTION', message: /rateLimit\.ttl/ })
+  await t.rejects(app.rateLimits.check('x', { name: 'mails', max: 5 } as unknown as typeof mails), { message: /@fastify\/rate-limit.*quota/ })
 })
 
 test('a reset unblocks a blocked address at once', async (t) => {

@@ -110,6 +110,8 @@ t.test('each alert format requires its variables, and PagerDuty has a default ad
 t.test('the port of the metrics is another than that of the service', async (t) => {
   t.match(faultsOf({ METRICS_PORT: '3000' }), [{ variable: 'METRICS_PORT', wanted: 'another port than PORT', came: 'also 3000' }])
   t.match(faultsOf({ PORT: '9100', METRICS_PORT: '9100' }), [{ variable: 'METRICS_PORT' }])
+  t.match(faultsOf({ PORT: 'web', METRICS_PORT: '3000' }), [{ variable: 'PORT' }], 'a PORT that is wrong itself is not compared')
+  t.equal(faultsOf({ PORT: 'web', METRICS_PORT: '3000' }).length, 1)
   t.match(readConfig({ PORT: '0', METRICS_PORT: '0' }), { port: 0, metricsPort: 0 })
 })
 

@@ -2,8 +2,10 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { aclUser } from '../support/acl.ts'
+import { neededRights } from '../../src/redis/health/error-class.ts'
 import { startRedis } from '../support/redis.ts'
-import { password, testReports, type Place, type Setup } from '../support/unusable-redis.ts'
+import { until } from '../support/until.ts'
+import { password, serve, testReports, type Place, type Setup } from '../support/unusable-redis.ts'
 
 /** A Redis with a user of these rights. */
 async function withRights (t: Test, rules: string[], database = ''): Promise<Place> {
@@ -47,6 +49,15 @@ t.test('the check of rights covers each command that a script of the package cal
 
   t.ok(called.length > 50)
   t.same([...new Set(called)].filter((command) => !checked.has(command)), [])
+})
+
+t.test('a user with the documented permissions is not reported', async (t) => {
+  const place = await withRights(t, ['~*', '&*', ...neededRights.split(',')[0]?.split(' ') ?? []])
+  const { app, lines } = await serve(t, place)
+
+  await until(() => app.metrics.collector.sample?.nodes[0]?.slowLog === 'denied', { what: 'Redis\'s figures' })
+  t.match((await app.inject('/healthz/ready')).json(), { status: 'ready', reason: undefined })
+  t.same(lines.filter(({ message }) => /denies/.test(message)), [])
 })
 
 testReports(setups)

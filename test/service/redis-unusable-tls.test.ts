@@ -27,6 +27,13 @@ const setups: readonly Setup[] = [
     says: /authority that this machine does not trust/
   },
   {
+    does: 'has a certificate of another authority with the name of the configured one',
+    start: async (t) => ({ url: (await startTls(t)).url, tls: { ca: (await makeAuthority()).ca } }),
+    code: 'certificate_untrusted',
+    alert: 'PrismRedisDown',
+    says: /authority that this machine does not trust/
+  },
+  {
     does: 'has a certificate for another name',
     start: async (t) => {
       const { port, ca } = await startTls(t, { args: ['--bind', '127.0.0.1', '127.0.0.2'] })

@@ -34,6 +34,16 @@ async function fullBacklog (t: Test): Promise<number> {
   return port
 }
 
+/** A Redis whose version reads as an old one, which is not on every machine. */
+async function oldRedis (t: Test): Promise<number> {
+  const redis = await startRedis(t)
+  return await listen(t, (socket) => {
+    const server = connect(redis.port, redis.host).on('error', () => {})
+    socket.on('close', () => server.destroy()).pipe(server)
+    server.on('close', () => socket.destroy()).on('data', (chunk: Buffer) => socket.write(chunk.toString('latin1').replace(/redis_version:7\.0\.\d\d/, 'redis_version:6.2.14'), 'latin1'))
+  })
+}
+
 function addressOfThisMachine (): string {
   const found = Object.values(networkInterfaces()).flat().find((each) => each?.family === 'IPv4' && !each.internal)
   if (found === undefined) throw new Error('this machine has no network address but loopback')
@@ -101,6 +111,14 @@ const setups: readonly Setup[] = [
   { does: 'closes each connection', start: async (t) => ({ url: `redis://127.0.0.1:${await listen(t, (socket) => socket.destroy())}` }), code: 'connection_closed', alert: 'PrismRedisDown', says: /closes the connection/ },
   { does: 'is a server for HTTP', start: async (t) => ({ url: `redis://127.0.0.1:${await listen(t, (socket) => socket.once('data', () => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n')))}` }), code: 'not_redis', alert: 'PrismRedisDown', says: /is not Redis/ },
   { does: 'is a server for SSH', start: async (t) => ({ url: `redis://127.0.0.1:${await listen(t, (socket) => socket.write('SSH-2.0-OpenSSH_9.2\r\n'))}` }), code: 'not_redis', alert: 'PrismRedisDown', says: /is not Redis/ },
+  {
+    does: 'is a server that replies OK to every command',
+    start: async (t) => ({ url: `redis://127.0.0.1:${await listen(t, (socket) => socket.on('data', (chunk) => socket.write('+OK\r\n'.repeat(String(chunk).match(/^\*/gm)?.length ?? 0))))}` }),
+    code: 'not_redis',
+    alert: 'PrismRedisDown',
+    says: /is not Redis/
+  },
+  { does: 'is too old', start: async (t) => ({ url: `redis://127.0.0.1:${await oldRedis(t)}` }), code: 'version_too_old', alert: 'PrismRedisPermissionDenied', says: /6\.2\.14.* too old/ },
   { does: 'has no socket', start: async () => ({ url: 'unix:///nowhere/redis.sock' }), code: 'socket_missing', alert: 'PrismRedisDown', says: /^The socket (?:of Redis|\/nowhere\/redis.sock) does not exist/ },
   {
     does: 'begins to hang while it runs',
@@ -254,5 +272,24 @@ t.test('an unusable separate Redis of the sessions is reported by log, readiness
   await until(() => lines.some((line) => line.redis?.reason === 'connection_refused'), { what: 'a log line' })
   await until(() => app.alerts.all.some(({ rule, state }) => rule.name === 'PrismSessionRedisUnusable' && state === 'firing'), { what: 'the alert', deadlineMs: 20_000 })
 
-  t.match((await app.inject('/healthz/ready')).json(), { status: 'degraded', reason: { code: 'connection_refused', holds: 'sessions' } })
+  t.match((await app.inject('/healthz/ready')).json(), { status: 'degraded', reason: { code: 'connection_refused', holds: 'sessions', remedy: /^Set SESSION_REDIS_URL/ } })
+  t.ok(lines.some(({ message }) => message.includes('Set SESSION_REDIS_URL')))
+})
+
+t.test('a replica to which the service reconnects again and again is logged once', async (t) => {
+  const redis = await startRedis(t)
+  const { app, lines } = await serve(t, { url: redis.url })
+  await until(() => app.redisPool.reason === undefined, { what: 'Redis is reached' })
+  let outages = 0
+  app.redisPool.on('outage', (isOut) => { if (isOut) outages += 1 })
+  await redis.client.replicaof('127.0.0.1', 1)
+
+  await until(async () => {
+    await app.inject('/cities?q=paris')
+    return outages > 2
+  }, { what: 'some reconnects', deadlineMs: 30_000 })
+
+  const texts = lines.map(({ message }) => message)
+  t.equal(texts.filter((text) => /is a replica and rejects every write \(READONLY\)\. Set REDIS_URL/.test(text)).length, 1)
+  t.same(texts.filter((text) => /^Redis (?:unavailable|connection restored)/.test(text)), [])
 })

@@ -24,6 +24,11 @@ export function aclDenial ({ message }: Error): string | undefined {
   return /\bkeys?\b/.test(message) ? 'a key' : /\bchannels?\b/.test(message) ? 'a channel' : 'a command of a script'
 }
 
+/** Whether the ACL denies a command that only shows something to operators: no feature depends on it, and the user need not have the permission. */
+export function isDeniedOptional (error: Error): boolean {
+  return /^the command slowlog\b/.test(aclDenial(error) ?? '')
+}
+
 /** Whether the failed command may still have been executed, or will be: it was sent, and no reply came. */
 export function outcomeUnknown (error: Error): boolean {
   return !/: (?:no connection|[A-Z]+)\.$/.test(error.message)

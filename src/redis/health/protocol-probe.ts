@@ -20,10 +20,14 @@ export function endpointOf (address: Address): Endpoint | undefined {
 
 /** The address as text, without the login. */
 export function placeOf (address: Address): string | undefined {
-  if (address.kind === 'cluster') return address.seeds.map(({ host, port }) => `${host}:${port}`).join(',')
+  if (address.kind === 'cluster') return address.seeds.map(hostAndPort).join(',')
   const { host, port, path, sentinels, name } = address.options
-  if (sentinels != null) return `the master ${name} of the Sentinels ${sentinels.map((sentinel) => `${sentinel.host}:${sentinel.port}`).join(',')}`
-  return path ?? (host === undefined ? undefined : `${host}:${port}`)
+  if (sentinels != null) return `the master ${name} of the Sentinels ${sentinels.map(hostAndPort).join(',')}`
+  return path ?? (host === undefined ? undefined : hostAndPort({ host, port }))
+}
+
+function hostAndPort ({ host = '', port = 6379 }: { host?: string | undefined, port?: number | undefined }): string {
+  return `${host.includes(':') ? `[${host}]` : host}:${port}`
 }
 
 /**

@@ -1,6 +1,6 @@
 import { aclDenial, isServerFailure } from './error-class.ts'
 import { isRefusal, isSpecific, noReply, notConnected, reasonOf } from './unreachable-reason.ts'
-import type { UnreachableReason } from './unreachable-reason.ts'
+import type { AddressVariable, UnreachableReason } from './unreachable-reason.ts'
 
 /** Dependencies and callbacks of a {@link Reachability}. */
 export interface ReachabilityOptions {
@@ -8,6 +8,8 @@ export interface ReachabilityOptions {
   readonly isReady: () => boolean
   /** `host:port`, for the log */
   readonly where: string | undefined
+  /** the variable that the texts name: see {@link reasonOf} */
+  readonly variable?: AddressVariable | undefined
   /** checks whether the servers accept writes: see `checkWrites`; rejects if they do not reply */
   readonly check: () => Promise<Error | undefined>
   /** probes the server to find out why a connection does not succeed: see `probeServer` */
@@ -110,7 +112,7 @@ export class Reachability {
 
   #describe (where: string | undefined): UnreachableReason | undefined {
     const error = this.#error
-    return error === undefined ? undefined : reasonOf(error, { where })
+    return error === undefined ? undefined : reasonOf(error, { where, variable: this.#options.variable })
   }
 
   #report (): void {
@@ -166,5 +168,5 @@ function moreTelling (error: Error, last: Error): Error {
 }
 
 function validMs (error: Error): number {
-  return /^(?:-)?(?:READONLY|MASTERDOWN|OOM|MISCONF|NOREPLICAS|MISSING_COMMAND)\b/.test(error.message) ? 0 : denialMs
+  return /^(?:-)?(?:READONLY|MASTERDOWN|OOM|MISCONF|NOREPLICAS|MISSING_COMMAND|VERSION_TOO_OLD)\b/.test(error.message) ? 0 : denialMs
 }

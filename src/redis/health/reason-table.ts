@@ -37,6 +37,11 @@ export const rows = {
     sentence: ({ redis }, error) => `${redis} does not have the command ${/'(\w{1,20})'/.exec(error.message)?.[1] ?? 'that is needed'} (unknown command).`,
     remedy: 'Use Redis 7 or newer or Valkey, not a proxy that lacks commands, and remove rename-command for it from redis.conf.'
   },
+  version_too_old: {
+    pattern: /VERSION_TOO_OLD/,
+    sentence: ({ redis }, error) => `${redis} has version ${/(\d[\d.]{0,20})$/.exec(error.message)?.[1] ?? 'unknown'}, which is too old: 7 or newer is required.`,
+    remedy: 'Upgrade the server to Redis 7.2 or newer, or Valkey.'
+  },
   sentinel_address: {
     pattern: /SENTINEL_ADDRESS/,
     sentence: ({ redis }) => `${redis} is a Sentinel, which stores no data.`,
@@ -119,17 +124,18 @@ export const rows = {
     remedy: 'Set REDIS_TLS_CERT and REDIS_TLS_KEY (in code, redis.connection.tls.cert and key), or tls-auth-clients no on the server.'
   },
   certificate_expired: {
-    pattern: /CERT_HAS_EXPIRED|certificate has expired|CERT_NOT_YET_VALID/i,
+    pattern: /CERT_HAS_EXPIRED|certificate has expired|CERT_NOT_YET_VALID|IN_CERT_NOT_(?:BEFORE|AFTER)/i,
     sentence: ({ redis }) => `The TLS certificate of ${redis} has expired or is not valid yet.`,
     remedy: 'Renew the certificate, and check the clocks of both machines.'
   },
   certificate_wrong_name: {
-    pattern: /ALTNAME|does not match certificate/i,
+    pattern: /ALTNAME|does not match certificate|HOSTNAME_MISMATCH/i,
     sentence: ({ redis }) => `The TLS certificate of ${redis} is for another name.`,
     remedy: 'Use the host name of the certificate in REDIS_URL.'
   },
   certificate_untrusted: {
-    pattern: /SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(?:VERIFY|GET)|CERT_UNTRUSTED|INVALID_CA|self.signed|unknown.ca/i,
+    // CERT_SIGNATURE_FAILURE: the configured authority has the name of the issuer, and another key.
+    pattern: /SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_(?:VERIFY|GET|DECRYPT|DECODE)|CERT_(?:UNTRUSTED|SIGNATURE_FAILURE|CHAIN_TOO_LONG|REVOKED|REJECTED)|INVALID_(?:CA|PURPOSE)|PATH_LENGTH_EXCEEDED|self.signed|unknown.ca/i,
     sentence: ({ redis }) => `The TLS certificate of ${redis} is signed by an authority that this machine does not trust.`,
     remedy: 'Set REDIS_TLS_CA to the PEM file of the authority (or NODE_EXTRA_CA_CERTS; in code, redis.connection.tls.ca).'
   },

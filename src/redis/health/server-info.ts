@@ -16,6 +16,8 @@ export interface ServerInfo {
   isLoading: boolean
   /** a Sentinel replies to INFO too */
   isSentinel: boolean
+  /** false if the reply to INFO is that of no Redis: another protocol, or a proxy that replies to every command */
+  isRedis: boolean
   /** bytes; 0 without a limit */
   maxmemoryBytes: number
   /** `noeviction`, `allkeys-lru`, … */
@@ -40,6 +42,7 @@ export async function readServerInfo (client: Redis | Cluster, identity: Cluster
     isComplete,
     isLoading: field('loading') === '1',
     isSentinel: isSentinel(info),
+    isRedis: isRedis(info),
     maxmemoryBytes: Number(field('maxmemory')),
     maxmemoryPolicy: field('maxmemory_policy')
   }
@@ -79,7 +82,7 @@ export function addressOf ({ options: { host, port } }: Redis): string {
 
 async function readInfo (client: Redis): Promise<InfoFields> {
   const info = await client.info().catch((error: Error) => {
-    if (/^(NOPERM|ERR unknown command)/.test(error.message)) return ''
+    if (/^(NOPERM|ERR unknown command)/.test(error.message)) return 'redis_version:' // it is Redis, of a version that it does not tell
     throw error
   })
   return parseInfo(info)
@@ -88,6 +91,25 @@ async function readInfo (client: Redis): Promise<InfoFields> {
 /** Whether a server is a Sentinel, by its INFO. */
 export function isSentinel (info: InfoFields): boolean {
   return info.get('redis_mode') === 'sentinel'
+}
+
+/** Whether a reply to INFO is that of Redis, not of a server that replies to every command, or greets as Redis replies. */
+export function isRedis (info: InfoFields): boolean {
+  return info.has('redis_version')
+}
+
+const stillLoading = new Error('LOADING Redis is loading the dataset in memory')
+const sentinelAddress = new Error('SENTINEL_ADDRESS')
+export const notRedis = new Error('Unknown RESP type: no reply to INFO')
+
+/** Why no command can be sent to a server that has replied to INFO; undefined if there is no reason. */
+export function serverFault ({ isRedis, isSentinel, isLoading }: ServerInfo): Error | undefined {
+  return !isRedis ? notRedis : isSentinel ? sentinelAddress : isLoading ? stillLoading : undefined
+}
+
+/** Whether a version is older than the package requires; false if it is unknown. */
+export function isTooOld (redisVersion: string): boolean {
+  return Number.parseInt(redisVersion) < 7
 }
 
 /** The server's product and its own version. Valkey reports as `redis_version` the Redis that it is compatible with, 7.2.4. */

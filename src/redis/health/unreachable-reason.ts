@@ -16,7 +16,11 @@ export interface UnreachableReason {
 interface ReasonContext {
   /** `host:port` without a login; omitted if the text is public */
   readonly where?: string | undefined
+  /** environment variable of the example service that has the address; default `REDIS_URL` */
+  readonly variable?: AddressVariable | undefined
 }
+
+export type AddressVariable = 'REDIS_URL' | 'SESSION_REDIS_URL'
 
 export type ReasonCode = keyof typeof rows | 'unknown'
 
@@ -31,13 +35,14 @@ export const noReply = new Error('no reply within the deadline')
 export const closedByServer = new Error('Redis closed the connection')
 
 /** Converts an error of a connection or command to a reason for operators. It contains no secret, no key, and no address except `where`. */
-export function reasonOf (error: Error, { where }: ReasonContext = {}): UnreachableReason {
+export function reasonOf (error: Error, { where, variable = 'REDIS_URL' }: ReasonContext = {}): UnreachableReason {
   const cause = causeOf(error)
   const subject = subjectOf(where, nodeOf(error))
   const code = codeOf(cause)
   if (code === 'unknown') return { code, sentence: `${subject.redis} cannot be used: ${wordOf(cause)}.`, remedy: 'Check the server\'s log, and run `npx fastify-prism doctor` (in a clone `npm run prism -- doctor`).' }
   const { sentence, remedy }: ReasonRow = rows[code]
-  return { code, sentence: sentence(subject, cause), remedy }
+  const named = (text: string) => text.replaceAll('REDIS_URL', variable)
+  return { code, sentence: named(sentence(subject, cause)), remedy: named(remedy) }
 }
 
 /** Whether an error is specific: it says more than that the connection failed. */
@@ -64,7 +69,7 @@ function subjectOf (where: string | undefined, node: string | undefined): Subjec
 
 /** Whether the server rejects commands until an operator changes something. */
 export function isRefusal ({ message }: Error): boolean {
-  return /^-?(?:READONLY|MASTERDOWN|OOM|MISCONF|NOREPLICAS|MISSING_COMMAND)\b/.test(message) || aclDenial({ message } as Error) !== undefined
+  return /^-?(?:READONLY|MASTERDOWN|OOM|MISCONF|NOREPLICAS|MISSING_COMMAND|VERSION_TOO_OLD)\b/.test(message) || aclDenial({ message } as Error) !== undefined
 }
 
 function codeOf (error: Error & { code?: unknown }): ReasonCode {

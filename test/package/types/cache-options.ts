@@ -64,6 +64,16 @@ app.get('/:id', { config: { cache: { ttl: '5m', tags: (request) => [`city:${requ
 app.get('/words', { config: { cache: { ttl: '5 minutes' } } }, async () => 1)
 // @ts-expect-error the same in a route
 app.get('/both', { config: { cache: { partition: 'user', earlyRefresh: true } } }, async () => 1)
+// @ts-expect-error neither options nor a boolean
+app.get('/text', { config: { cache: '5m' } }, async () => 1)
+// @ts-expect-error neither options nor a boolean
+app.get('/number', { config: { cache: 300 } }, async () => 1)
+// @ts-expect-error a session is required or optional
+app.get('/session', { config: { session: 'require' } }, async () => 1)
+// @ts-expect-error a session is required or optional
+app.get('/session', { config: { session: true } }, async () => 1)
+// @ts-expect-error a quota has a name
+app.get('/quota', { config: { rateLimit: 5 } }, async () => 1)
 // @ts-expect-error the same in a scope
 app.routeDefaults({ cache: { partition: 'users' } })
 // @ts-expect-error an option of @fastify/caching. In a route's config Fastify infers further keys, so there only the start rejects it

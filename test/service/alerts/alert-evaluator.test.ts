@@ -8,10 +8,10 @@ import { reasonOf } from '../../../src/redis/health/unreachable-reason.ts'
 
 const counts: MetricsSnapshot['counts'] = { requests: 0, rejected: 0, failed: 0, hit: 0, stale: 0, miss: 0, bypass: 0, published: 0, delivered: 0, timeouts: 0, lost: 0, exhausted: 0 }
 
-interface Moment { isDown?: boolean, changed?: Partial<MetricsSnapshot['counts']>, memory?: { used: number, other: number }, evicted?: number }
+interface Moment { isDown?: boolean, error?: string, rejected?: number, changed?: Partial<MetricsSnapshot['counts']>, memory?: { used: number, other: number }, evicted?: number }
 
-function readingAt (seconds: number, { isDown = false, changed = {}, memory = { used: 10, other: 10 }, evicted = 0 }: Moment): MetricsSnapshot {
-  const figures = { redis_memory_used_bytes: memory.used, prism_redis_memory_other_bytes: memory.other, prism_redis_memory_limit_bytes: 100, redis_evicted_keys_total: evicted }
+function readingAt (seconds: number, { isDown = false, error = isDown ? 'connect ECONNREFUSED' : undefined, rejected = 0, changed = {}, memory = { used: 10, other: 10 }, evicted = 0 }: Moment): MetricsSnapshot {
+  const figures = { redis_memory_used_bytes: memory.used, prism_redis_memory_other_bytes: memory.other, prism_redis_memory_limit_bytes: 100, redis_evicted_keys_total: evicted, redis_rejected_connections_total: rejected }
   return {
     at: seconds * 1000,
     counts: { ...counts, ...changed },
@@ -21,7 +21,7 @@ function readingAt (seconds: number, { isDown = false, changed = {}, memory = { 
     pool: { connections: 5, inFlight: 0, isCircuitOpen: isDown },
     live: { websocket: 0, stream: 0 },
     isRedisUp: !isDown,
-    unusable: { redis: isDown ? reasonOf(new Error('connect ECONNREFUSED')) : undefined, sessions: undefined },
+    unusable: { redis: error === undefined ? undefined : reasonOf(new Error(error)), sessions: undefined },
     areSessionsEvictable: false,
     redis: isDown ? undefined : { at: seconds * 1000, nodes: [{ node: '', figures, version: '7', role: 'master', memoryPolicy: 'volatile-ttl', slowLogLength: 0 }], silent: 0, latencies: [], namespaces: [] }
   }
@@ -60,6 +60,25 @@ t.test('an independent alert is reported, and a consequence that outlasts its ca
 
   t.same(changes, ['PrismRedisConnectionErrors firing', 'PrismRedisDown firing', 'PrismRedisDown resolved'])
   t.same(judge(900, (seconds) => ({ isDown: seconds < 120, changed: { lost: seconds } })).changes, ['PrismRedisDown firing', 'PrismRedisDown resolved', 'PrismRedisConnectionErrors firing'])
+})
+
+t.test('a Redis that refuses is reported soon after a short outage, of which its alert is no consequence', async (t) => {
+  const alertOf = { 'READONLY ': 'PrismRedisReadOnly', 'OOM ': 'PrismRedisWritesRefused', 'NOPERM ': 'PrismRedisPermissionDenied' }
+  for (const [error, name] of Object.entries(alertOf)) {
+    t.same(judge(90, (seconds) => seconds < 60 ? {} : { isDown: seconds === 60, error }).changes, [`${name} firing`])
+  }
+})
+
+t.test('a replica, from which the processes disconnect again and again, is reported once, and not as down', async (t) => {
+  const { changes } = judge(300, (seconds) => seconds < 60 ? {} : { isDown: seconds % 15 < 10, error: 'READONLY ', changed: { lost: 5 * (seconds - 60) } })
+
+  t.same(changes, ['PrismRedisReadOnly firing'])
+})
+
+t.test('lost connections are a consequence of those that the server rejects', async (t) => {
+  const { changes } = judge(120, (seconds) => ({ rejected: Math.max(0, seconds - 60), changed: { lost: Math.max(0, seconds - 60) } }))
+
+  t.same(changes, ['PrismRedisConnectionsRejected firing'])
 })
 
 t.test('one event after a start raises no alert: a rate covers the whole window', async (t) => {

@@ -62,6 +62,13 @@ t.test('doctor reports a replica', async (t) => {
   t.match(await finding(redis.url, 'role'), { code: 1, state: 'wrong', says: /replica of 127.0.0.1:1/, change: /master/ })
 })
 
+t.test('doctor reports a replica that accepts writes, and that they are lost', async (t) => {
+  const redis = await startRedis(t, { args: [...well, '--replica-read-only', 'no'] })
+  await redis.client.replicaof('127.0.0.1', 1)
+
+  t.match(await finding(redis.url, 'role'), { code: 1, state: 'wrong', says: /accepts writes.* lost/ })
+})
+
 t.test('doctor reports a missing memory limit', async (t) => {
   const { url } = await startRedis(t)
 
@@ -118,6 +125,18 @@ t.test('doctor checks the separate Redis of the sessions, each server by its own
   t.equal(code, 0)
   t.match(findings.filter(({ check }) => check === 'policy'), [{ state: 'fine', says: /separate Redis/ }, { state: 'fine', says: /no session is evicted/ }])
   t.equal(swapped.code, 1)
+})
+
+t.test('doctor says which of two faulty servers is that of the sessions', async (t) => {
+  const sessions = await startRedis(t, { args: well })
+  await sessions.client.replicaof('127.0.0.1', 1)
+  const wrongOf = async (url: string) => (JSON.parse((await run(['doctor', '--json', '--url', 'redis://127.0.0.1:1'], { SESSION_REDIS_URL: url })).out) as { findings: { state: string, says: string, change?: string }[] }).findings.filter(({ state }) => state === 'wrong')
+
+  for (const url of ['redis://127.0.0.1:2', sessions.url, 'redis://:hidden#@host']) {
+    const found = await wrongOf(url)
+    t.match(found.find(({ says }) => says.includes('127.0.0.1:1.')), { says: /^The connection/, change: /^Set REDIS_URL/ })
+    t.match(found.at(-1), { says: /^SESSION_REDIS_URL/, change: /\bSESSION_REDIS_URL/ }, url)
+  }
 })
 
 t.test('doctor checks each master of a Cluster', async (t) => {

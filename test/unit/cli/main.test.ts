@@ -158,6 +158,16 @@ t.test('the program prints help, and exits with 2 for invalid arguments', async 
   t.match(missing, { code: 2, err: /needs a tag/ })
 })
 
+t.test('an address without --url is rejected, and not printed', async (t) => {
+  const address = 'redis://app:hidden@127.0.0.1:1'
+  for (const args of [[address], ['doctor', address], ['keys', address], ['watch', address], ['doctor', `--address=${address}`]]) {
+    const { code, out, err } = await run(args, { REDIS_URL: 'redis://127.0.0.1:1' })
+    t.equal(code, 2, `call ${args.length}`)
+    t.notMatch(out + err, /hidden/)
+  }
+  t.match((await run(['doctor', address], { REDIS_URL: 'redis://127.0.0.1:1' })).err, /--url/)
+})
+
 t.test('the program runs as a process, and exits with its code', async (t) => {
   const child = spawnSync(process.execPath, [join(import.meta.dirname, '../../../src/cli/bin.ts'), 'doctor', '--url', 'redis://127.0.0.1:1'], { encoding: 'utf8', env: { PATH: process.env.PATH } })
 
@@ -257,4 +267,24 @@ t.test('alert sends a test message in the configured format and reports whether 
   t.notMatch(refused.out, 'hidden')
   t.match(unset, { code: 2, err: /ALERT_WEBHOOK_URL is unset/ })
   t.match(await run(['alert'], { ALERT_WEBHOOK_FORMAT: 'pagerduty' }), { code: 2, err: /ALERT_PAGERDUTY_KEY/ })
+})
+
+t.test('alert sends the login of the address as a header, and reports a redirect', async (t) => {
+  const logins: (string | undefined)[] = []
+  const server = createServer((request, response) => {
+    logins.push(request.headers.authorization)
+    response.writeHead(request.url === '/moved' ? 301 : 200, { location: '/' }).end()
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.after(() => { server.closeAllConnections(); server.close() })
+  const send = async (login: string, path = '') => await run(['alert'], { ALERT_WEBHOOK_URL: `http://${login}127.0.0.1:${(server.address() as AddressInfo).port}/${path}` })
+
+  t.match(await send('app:hid%40den@'), { code: 0 })
+  t.match(await send('app:50%@'), { code: 0 })
+  t.match(await send(''), { code: 0 })
+  t.same(logins.map((login) => login && Buffer.from(login.replace('Basic ', ''), 'base64').toString()), ['app:hid@den', 'app:50%', undefined])
+  const moved = await send('app:hidden@', 'moved')
+  t.match(moved, { code: 1, out: /a redirect/ })
+  t.notMatch(moved.out, 'hidden')
 })

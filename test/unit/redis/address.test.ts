@@ -1,5 +1,6 @@
 import t from 'tap'
 import { readAddress } from '../../../src/redis/address.ts'
+import { placeOf } from '../../../src/redis/health/protocol-probe.ts'
 
 t.test('address parses one server, with and without user, password, port and database', async (t) => {
   t.same(readAddress('url', 'redis://localhost'), { kind: 'server', options: { host: 'localhost', port: 6379, db: 0 } })
@@ -81,6 +82,17 @@ t.test('the error names the invalid part of an address', async (t) => {
       t.notMatch(String(refusalOf(url)), /secret|undefined|zz/, url)
     }
   }
+})
+
+t.test('a text for operators names the place of each kind of address, an IPv6 address in brackets, without the login', async (t) => {
+  const places = {
+    'redis://app:secret@redis.example': 'redis.example:6379',
+    'rediss://:secret@[fd12::1]:7000/3': '[fd12::1]:7000',
+    'redis://:secret@[::1]:7000,redis://[::1]:7001': '[::1]:7000,[::1]:7001',
+    'redis+sentinel://:secret@[::1],host:26380/main': 'the master main of the Sentinels [::1]:26379,host:26380',
+    'unix://:secret@/run/redis.sock': '/run/redis.sock'
+  }
+  for (const [url, place] of Object.entries(places)) t.equal(placeOf(readAddress('url', url)), place)
 })
 
 /** As Railway writes a reference. */

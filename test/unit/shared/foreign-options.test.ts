@@ -6,6 +6,7 @@ import t from 'tap'
 import prism from '../../../plugins/index.ts'
 import { resolveCachePolicy, resolveRoutePolicy } from '../../../src/cache/options.ts'
 import { resolveLimitOptions, resolveLimitPolicies } from '../../../src/rate-limit/options.ts'
+import { resolveRedisPolicy } from '../../../src/redis/options.ts'
 import { resolveSessionPolicy, resolveSessionUse } from '../../../src/session/options.ts'
 import { commandTimeout } from '../../support/deadline.ts'
 import { startRedis } from '../../support/redis.ts'
@@ -33,8 +34,12 @@ const theirs = {
   caching: ['cache', 'cacheSegment', 'etagMaxLife', 'expiresIn', 'privacy', 'serverExpiresIn']
 }
 
+/** Options of ioredis that name the server; others are accepted in `redis.connection`. */
+const ioredis = ['host', 'port', 'path', 'username', 'password', 'db', 'tls', 'keyPrefix', 'sentinels']
+
 /** Where each of them may be written: what reads it there, and the options that it shares with us in name. */
 const places: { of: string, names: readonly string[], read: (name: string) => unknown, shared: readonly string[] }[] = [
+  { of: 'ioredis', names: ioredis, read: (name) => resolveRedisPolicy({ [name]: 1 } as never), shared: [] },
   { of: '@fastify/rate-limit', names: theirs.rateLimit, read: (name) => resolveLimitOptions({ [name]: 1 } as never), shared: ['allowList', 'hook', 'ipv6Subnet', 'onExceeded'] },
   { of: '@fastify/rate-limit', names: theirs.rateLimit, read: (name) => resolveLimitPolicies({}, [{ quota: 5, [name]: 1 }], true), shared: ['hook', 'onExceeded'] },
   { of: '@fastify/rate-limit', names: theirs.rateLimit, read: (name) => resolveLimitPolicies({}, [[{ quota: 5, [name]: 1 }]], true), shared: ['hook', 'onExceeded'] },
@@ -56,7 +61,7 @@ function messageOf (work: () => unknown): string {
   return 'accepted'
 }
 
-t.test('each option of @fastify/rate-limit, @fastify/session, express-session and @fastify/caching is rejected with what to write instead', async (t) => {
+t.test('each option of ioredis, @fastify/rate-limit, @fastify/session, express-session and @fastify/caching is rejected with what to write instead', async (t) => {
   t.ok(theirs.rateLimit.length > 20 && theirs.session.length > 15 && theirs.cookie.length > 10)
   for (const { of, names, read, shared } of places) {
     for (const name of names) {

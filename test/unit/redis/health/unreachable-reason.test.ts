@@ -47,6 +47,10 @@ const errors: readonly (readonly [error: Error, code: string])[] = [
   [coded('SELF_SIGNED_CERT_IN_CHAIN'), 'certificate_untrusted'],
   [coded('DEPTH_ZERO_SELF_SIGNED_CERT'), 'certificate_untrusted'],
   [coded('UNABLE_TO_VERIFY_LEAF_SIGNATURE'), 'certificate_untrusted'],
+  // The codes of Node's certificate verification: https://nodejs.org/api/tls.html#x509-certificate-error-codes
+  ...['UNABLE_TO_GET_ISSUER_CERT', 'UNABLE_TO_GET_ISSUER_CERT_LOCALLY', 'UNABLE_TO_DECRYPT_CERT_SIGNATURE', 'UNABLE_TO_DECODE_ISSUER_PUBLIC_KEY', 'CERT_SIGNATURE_FAILURE', 'CERT_CHAIN_TOO_LONG', 'CERT_REVOKED', 'CERT_REJECTED', 'CERT_UNTRUSTED', 'INVALID_CA', 'INVALID_PURPOSE', 'PATH_LENGTH_EXCEEDED'].map((code) => [coded(code), 'certificate_untrusted'] as const),
+  ...['CERT_NOT_YET_VALID', 'ERROR_IN_CERT_NOT_BEFORE_FIELD', 'ERROR_IN_CERT_NOT_AFTER_FIELD'].map((code) => [coded(code), 'certificate_expired'] as const),
+  [coded('HOSTNAME_MISMATCH'), 'certificate_wrong_name'],
   [coded('ERR_SSL_WRONG_VERSION_NUMBER', 'wrong version number'), 'server_speaks_plain'],
   [new Error('Unknown RESP type 72 "H". Please report this.'), 'not_redis'],
   [new Error('Unknown RESP type 21 "\u0015". Please report this.'), 'server_speaks_tls'],
