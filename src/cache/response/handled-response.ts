@@ -55,9 +55,15 @@ export function setCacheStatus (reply: CacheReply, run: HandlerRun, outcome: { i
   reply.header('cache-status', formatCacheStatus(status, run.statusBefore.field))
 }
 
+/** The `Content-Length` of a response; undefined if it has none. */
+export function lengthOf ({ after }: HandledResponse): number | undefined {
+  return after['content-length'] === undefined ? undefined : Number(after['content-length'])
+}
+
 /** Whether the body differs in length from its `Content-Length`: such a response is incomplete and is not stored (RFC 9111 section 3.3). */
-export function isShort ({ after }: HandledResponse, body: Buffer): boolean {
-  return after['content-length'] !== undefined && Number(after['content-length']) !== body.length
+export function isShort (handled: HandledResponse, body: Buffer): boolean {
+  const length = lengthOf(handled)
+  return length !== undefined && length !== body.length
 }
 
 /** The type of a payload, as it is stored. */

@@ -4,7 +4,7 @@ import { formatCacheStatus } from '../../http/cache-status.ts'
 import { onClosed } from '../../http/response-lifecycle.ts'
 import { discardPayload, isStream, isStreaming } from '../../http/payload.ts'
 import { parseVary } from '../../http/vary.ts'
-import { bodyOf, headOf, isShort, cacheabilityOf, payloadTypeOf, restoreControl, setCacheStatus } from './handled-response.ts'
+import { bodyOf, headOf, isShort, lengthOf, cacheabilityOf, payloadTypeOf, restoreControl, setCacheStatus } from './handled-response.ts'
 import type { HandledResponse } from './handled-response.ts'
 import { browserControl } from './browser-cache-control.ts'
 import { fewestBytes } from './compression.ts'
@@ -265,7 +265,7 @@ export class ResponseFinalizer {
       if (body === 'large') this.#replaceStored(handled, 'too-large')
       this.#shared.lockQueue.abandon(run.fill, isWhole || body === 'large' ? 'alone' : body === 'cut' ? 'again' : 'failed')
     }
-    const stream = tee(payload, this.#policy.maxBytes, { onStart: () => run.tracker?.reopen(), onEnd })
+    const stream = tee(payload, this.#policy.maxBytes, { onStart: () => run.tracker?.reopen(), onEnd }, lengthOf(handled))
     // A client that disconnects before the first read never starts the stream: destroy it on close.
     run.payload = stream
     const outgoing = this.#conditions.evaluate(handled, stream, false, drainingUse(run, stream))
