@@ -139,6 +139,26 @@ t.test('a GET with a body over HTTP/2 is neither stored nor answered from the st
   t.match(await send(), { body: '{"body":null}', cache: /hit/ })
 })
 
+t.test('pseudo-header fields that the key contains are no unkeyed inputs, and the remedy for the others is an option that the route accepts', async (t) => {
+  const log: { read?: string, remedy?: string }[] = []
+  const stream = { write: (line: string) => { log.push(JSON.parse(line) as object) } }
+  const app = await cachingApp(t, { server: { ...server, logger: { level: 'warn', stream } } })
+  for (const name of [':method', ':path', ':authority', ':scheme']) app.get(`/${name.slice(1)}`, { config: { cache: true } }, async ({ headers }) => headers[name])
+  app.get('/hosted', { config: { cache: { hosts: ['a.example'] } } }, async ({ headers }) => headers[':authority'])
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const client = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+  t.after(() => client.destroy())
+  const send = async (path: string) => {
+    const answer = await read(client.request({ ':path': path, ':authority': 'a.example' }))
+    await stored(app)
+    return answer
+  }
+
+  for (const cache of [/stored/, /hit/]) for (const path of ['/method', '/path', '/hosted']) t.match(await send(path), { cache }, path)
+  for (const path of ['/authority', '/scheme']) t.match(await send(path), { cache: /detail=unkeyed/ }, path)
+  t.match(log, [{ read: 'header :authority', remedy: "cache: { hosts: ['example.com'] }" }, { read: 'header :scheme', remedy: 'cache: { trackInputs: false }' }])
+})
+
 t.test('a run of a route without tracking hides the conditions of an HTTP/2 request, and restores them', async (t) => {
   for (const cache of [{ ttl: 'response' }, { trackInputs: false }] as const) {
     const app = await cachingApp(t, { server })

@@ -72,11 +72,14 @@ t.test('cache bypasses a request whose query or parameters a hook changed', asyn
   const change = (to: (request: FastifyRequest) => void): RouteShorthandOptions => ({ config: { cache }, preHandler: async (request) => { if (user(request) !== 'admin') to(request) } })
   const echo = async (request: FastifyRequest) => [request.query, request.params]
   app.get('/removed', change((request) => { delete (request.query as { all?: string }).all }), echo)
+  const key = Symbol('of the app')
+  app.get('/symbol', change((request) => { Object.assign(request.query as object, { [key]: 'set' }) }), async ({ query }) => [(query as { [key]?: string })[key] ?? 'none'])
+  app.get('/hidden/:id', change((request) => { Object.defineProperty(request.params, 'role', { value: 'guest' }) }), async ({ params }) => [(params as { role?: string }).role ?? 'none'])
   app.get('/lowered', change((request) => { Object.assign(request.query as object, { limit: '10' }) }), echo)
   app.get('/emptied', change((request) => { (request.query as { id: string[] }).id.pop() }), echo)
   app.get('/named/:id', change((request) => { Object.assign(request.params as object, { id: 'own' }) }), echo)
 
-  for (const url of ['/removed?all=1', '/lowered?limit=1000', '/emptied?id=1&id=2', '/named/other']) {
+  for (const url of ['/removed?all=1', '/lowered?limit=1000', '/emptied?id=1&id=2', '/named/other', '/symbol', '/hidden/1']) {
     const admin = await sendRequest(app, url, { 'x-user': 'admin' })
     t.match(admin.status, /stored/, url)
     const bob = await sendRequest(app, url, { 'x-user': 'bob' })

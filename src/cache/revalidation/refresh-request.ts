@@ -1,4 +1,4 @@
-import type { CacheRequest } from '../http-message.ts'
+import type { CacheRequest, RequestHeaders } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import type { RefreshRequest, RequestOrigin } from './background-refresh.ts'
 
@@ -18,11 +18,12 @@ export function isIdentity (name: string): boolean {
  * in the key; and hooks must see the scheme and host of the client, although the proxy that reported them is not involved.
  *
  * @param url path and query of the cache key
+ * @param keyed headers of the cache key: validation and hooks may have changed those of the request
  */
-export function refreshRequestFor (request: CacheRequest, url: string, policy: Pick<RoutePolicy, 'vary' | 'constraintNames'>): RefreshRequest {
+export function refreshRequestFor (request: CacheRequest, url: string, keyed: RequestHeaders, policy: Pick<RoutePolicy, 'vary' | 'constraintNames'>): RefreshRequest {
   const { raw: { headers, originalUrl, socket }, protocol, host } = request
   const { hostname, port } = request as unknown as RequestOrigin
-  const fields = { 'user-agent': 'fastify-prism', ...chosenFields(headers, ['host', ...policy.vary]) }
+  const fields = { 'user-agent': 'fastify-prism', ...chosenFields(headers, ['host']), ...chosenFields(keyed, policy.vary) }
   const forwarded = forwardedFields(request)
   const hasProxy = Object.keys(forwarded).length > 0
   return {

@@ -83,7 +83,7 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
   #refresh ({ request, state }: HandlerContext<Request>, lookup: Lookup<Entry>, stale: Entry): void {
     const name = state.key?.name ?? ''
     const refresh = new BackgroundRefresh(name, stale, this.#fill(name, lookup))
-    const internalRequest = refreshRequestFor(request, state.key?.url ?? '', this.#policy)
+    const internalRequest = refreshRequestFor(request, state.key?.url ?? '', (state.keyed ?? request).headers, this.#policy)
     const { lockQueue, refreshes, stats } = this.#runtime
     const work = async () => {
       if (!await this.#tryAcquire(refresh.fill, name, lookup)) return refresh.fill.end('again')
