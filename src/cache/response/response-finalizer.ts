@@ -21,7 +21,7 @@ import type { CacheRequest, CacheReply } from '../http-message.ts'
 import { PendingResponse } from './pending-response.ts'
 import type { RoutePolicy } from '../options.ts'
 import { isWithinStaleIfErrorWindow } from '../lookup/reuse.ts'
-import { asType, joinFields, makePrivate } from './send-entry.ts'
+import { asType, makePrivate, setFields } from './send-entry.ts'
 import type { CacheRuntime } from '../runtime.ts'
 import type { Cacheability } from './cacheability.ts'
 import { isSuperseding } from '../invalidation/superseded-entry.ts'
@@ -98,7 +98,7 @@ export class ResponseFinalizer {
     const cacheability = this.#cacheabilityOfFreshened(handled, stale, added)
     for (const name of added.keys()) reply.removeHeader(name)
     reply.code(stale.status)
-    for (const [name, value] of fieldPairs(storedFields)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
+    setFields(reply, { fields: fieldPairs(storedFields), removed: stale.removed })
     completeFields(reply, storedFields, this.#policy, undefined)
     const reason = this.#uncacheableReason(handled)
     const entry: Entry = {
@@ -141,7 +141,7 @@ export class ResponseFinalizer {
     const forwardedStatus = reply.statusCode
     for (const name of Object.keys(handled.after)) if (String(handled.after[name]) !== String(run.before[name])) reply.removeHeader(name)
     reply.code(stale.status)
-    for (const [name, value] of stale.fields) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
+    setFields(reply, stale)
     if (this.#policy.browser !== undefined) reply.header('cache-control', browserControl(Object.fromEntries(stale.fields), this.#policy.browser, 0))
     this.#shared.lockQueue.abandon(run.fill, stale)
     this.#shared.stats.add('stale')
