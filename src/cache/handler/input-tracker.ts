@@ -1,4 +1,5 @@
 import { normaliseField } from '../../http/vary.ts'
+import { sessionIdentity } from '../../shared/session-identity.ts'
 import { joinFields } from '../response/send-entry.ts'
 import { noCompressionHeader } from './absent-inputs.ts'
 import { adoptClasses } from './adopt-classes.ts'
@@ -51,6 +52,8 @@ type TrackerState = 'open' | 'hooks' | 'closed'
 const hostNames = new Set<PropertyKey>(['host', 'hostname', 'port'])
 
 const authorityNames = new Set(['host', ':authority'])
+/** for what other plugins make of a client, such as their sessions */
+const functionRemedy = 'partition: (request) => …'
 const hostRemedy = "hosts: ['example.com']"
 
 /** Properties that Fastify sets on every request: no partition covers them. */
@@ -165,9 +168,9 @@ export class InputTracker implements ReadListener {
     if (hostNames.has(key)) {
       if (host === '') this.note(name, hostRemedy)
     } else if (key === 'session') {
-      if (partition === undefined) this.note(name, "partition: 'user'")
+      if (partition === undefined) this.note(name, sessionIdentity in this.#messages.request ? "partition: 'user'" : functionRemedy)
     } else if (partition !== 'function' || builtInNames.has(key)) {
-      this.note(name, builtInNames.has(key) ? undefined : 'partition: (request) => …')
+      this.note(name, builtInNames.has(key) ? undefined : functionRemedy)
     }
   }
 
