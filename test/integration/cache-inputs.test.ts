@@ -55,6 +55,16 @@ t.test('cache detects a read of a property that a hook added to the request, in 
   }
 })
 
+t.test('a fixed getter that reads what is tracked, as that of @fastify/express for the protocol, keeps no response from being stored, and counts when it is read', async (t) => {
+  const app = await cachingApp(t)
+  app.addHook('onRequest', async (request) => { Object.defineProperty(request.raw, 'of', { get: () => user(request) }) })
+  app.get('/page', { config: { cache } }, async () => 'page')
+  app.get('/of', { config: { cache } }, async ({ raw }) => (raw as unknown as { of: string }).of)
+
+  for (const status of [/stored/, /hit/]) t.match(await sendRequest(app, '/page'), { status })
+  for (const user of ['alice', 'bob']) t.match(await sendRequest(app, '/of', { 'x-user': user }), { body: user, status: /detail=unkeyed/ })
+})
+
 t.test('cache leaves a getter that a hook defined on the request unchanged', async (t) => {
   const app = await cachingApp(t)
   const seen: unknown[] = []

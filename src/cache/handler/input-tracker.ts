@@ -201,6 +201,19 @@ export class InputTracker implements ReadListener {
     }
   }
 
+  isReported (read: () => unknown): boolean {
+    const before = this.unkeyedInput
+    this.unkeyedInput = undefined
+    try {
+      read()
+      return this.unkeyedInput !== undefined
+    } catch {
+      return false
+    } finally {
+      this.unkeyedInput = before
+    }
+  }
+
   /** The request headers that the handler sees. */
   fields (read: () => RequestFields, of: 'request' | 'raw'): RequestFields {
     if (this.isPaused) return read()

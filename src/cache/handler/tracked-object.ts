@@ -78,9 +78,10 @@ function trackOwnProperties (target: Tracked, keys: readonly PropertyKey[], trac
       continue
     }
     undo ??= []
-    // A property that cannot be replaced counts as read.
-    if (descriptor?.configurable !== true) report(kind, tracker, key)
-    else if (kind.movesOthers && !kind.constructed(target).includes(key)) move(target, key, descriptor, slot)
+    // A property that cannot be replaced counts as read, unless its getter reads what is tracked.
+    if (descriptor?.configurable !== true) {
+      if (descriptor?.get === undefined || !tracker.isReported(() => descriptor.get?.call(target))) report(kind, tracker, key)
+    } else if (kind.movesOthers && !kind.constructed(target).includes(key)) move(target, key, descriptor, slot)
     else if (descriptor.writable === true) replaceWithAccessor(target, key, kind, slot)
     else undo.push(replaceFixed(target, key, descriptor, tracker, () => report(kind, tracker, key)))
   }
