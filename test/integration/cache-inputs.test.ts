@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest, RouteShorthandOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify'
 import fastify from 'fastify'
 import t from 'tap'
 import cachePlugin from '../../plugins/cache.ts'
@@ -52,6 +52,26 @@ t.test('cache detects a read of a property that a hook added to the request, in 
 
   for (const name of Object.keys(forms)) {
     for (const user of ['alice', 'bob']) t.match(await sendRequest(app, `/${name}`, { 'x-user': user }), { body: user, status: /detail=unkeyed/ }, `${name}: ${user}`)
+  }
+})
+
+t.test('cache shares nothing of a prototype that a hook has put before that of a request, a reply or a message', async (t) => {
+  const app = await cachingApp(t)
+  const objects: Record<string, (request: FastifyRequest, reply: FastifyReply) => object> = { request: (request) => request, reply: (_request, reply) => reply, raw: ({ raw }) => raw, response: (_request, { raw }) => raw }
+  for (const [name, of] of Object.entries(objects)) {
+    const put = async (request: FastifyRequest, reply: FastifyReply) => {
+      const [object, name] = [of(request, reply), user(request)]
+      Object.setPrototypeOf(object, Object.create(Object.getPrototypeOf(object) as object, { who: { get: () => name } }) as object)
+    }
+    app.get(`/${name}`, { config: { cache }, preHandler: put }, async (request, reply) => (of(request, reply) as { who: string }).who)
+  }
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+
+  for (const name of Object.keys(objects)) {
+    for (const user of ['alice', 'bob', 'carol']) {
+      t.equal(await fetch(`${url}/${name}`, { headers: { 'x-user': user } }).then((response) => response.text()), user, `${name}: ${user}`)
+      await stored(app)
+    }
   }
 })
 

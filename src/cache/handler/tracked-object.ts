@@ -4,7 +4,7 @@ import { maxRemembered, report } from './read-listener.ts'
 import type { Kind, ReadListener, Target } from './read-listener.ts'
 import { slotKey, slotOf } from './slot.ts'
 import type { Slot, Tracked } from './slot.ts'
-import { classOf } from './tracked-class.ts'
+import { classOf, isOfTrackedClass } from './tracked-class.ts'
 
 /**
  * Reports reads of an object to a listener.
@@ -23,12 +23,12 @@ export function trackObject (target: Tracked, tracker: ReadListener, kind: Kind)
   const isKnown = ofClass !== undefined && hasKeys(target, keys, ofClass.plainKeys, kind)
   const undo = isKnown ? replaceKnown(target, ofClass.stayingKeys, kind, slot) : trackOwnProperties(target, keys, tracker, kind, slot)
   slot.tracker = tracker
-  if (ofClass !== undefined && undo === undefined) {
+  const prototype = Object.getPrototypeOf(target) as Target
+  const isOfClass = isOfTrackedClass(prototype)
+  if (ofClass !== undefined && isOfClass && undo === undefined) {
     if (!isKnown) ofClass.learn(keys, kind)
     return undefined
   }
-  const prototype = Object.getPrototypeOf(target) as Target
-  const isOfClass = ofClass !== undefined
   const isCovered = !isOfClass || slot.moved !== undefined
   if (isCovered) Object.setPrototypeOf(target, new Proxy(isOfClass ? prototype : coverOf(prototype, kind), new MovedProperties(target, tracker, kind)))
   return () => {
