@@ -135,7 +135,12 @@ export default fp<CacheOptions>(async (fastify, options) => {
     on: stats.on.bind(stats)
   }
 
-  fastify.addHook('onReady', async () => warnOfUntrackedContext(fastify))
+  /** routes whose responses are stored for each user or session */
+  const routesOfSessions: RouteOptions[] = []
+  fastify.addHook('onReady', async () => {
+    warnOfUntrackedContext(fastify)
+    for (const route of routesOfSessions) if (resolvedFrom(route.config).session === undefined) refuseWithoutSessions(route)
+  })
   fastify.addHook('onClose', async () => { close() })
   fastify.decorate('cache', { getter: () => cache })
   fastify.decorateRequest(requestState, null)
@@ -159,6 +164,7 @@ export default fp<CacheOptions>(async (fastify, options) => {
     runtime.constrainedRoutes.add(route.url, route.constraints, (name) => fastify.hasConstraintStrategy(name))
     if (methods.some(isUnsafe)) runtime.unsafeRoutes.add(route.url)
     if (routePolicy === undefined || isWebSocketRoute(route) || !methods.some((method) => method === 'GET' || method === 'HEAD')) return methods.some(isUnsafe) ? new InvalidatingRoute(runtime) : undefined
+    if (routePolicy.partition === 'user' || routePolicy.partition === 'session') routesOfSessions.push(route)
     const cached = new CachedRoute(routePolicy, route.url, runtime, () => laterHooksOf({ scope, route, stackAt: requestLifecycle.onSendPosition, finalHook }))
     if (methods.includes('GET') && !routes.has(route.url)) routes.set(route.url, cached)
     wrapHandler(route, cached)
@@ -222,6 +228,11 @@ function refuseUncacheable ({ url, config }: RouteOptions, methods: readonly str
   const own = config?.cache
   if (own === undefined || own === false || methods.some((method) => method === 'GET' || method === 'HEAD')) return
   throw new RouteConfigError(`${methods.join(',')} ${url} has config.cache, but only responses to GET and HEAD are cached: take the key away`)
+}
+
+/** Without sessions no request has a user: nothing would ever be cached. */
+function refuseWithoutSessions ({ method, url }: RouteOptions): never {
+  throw new RouteConfigError(`${[method].flat().join(',')} ${url} has the cache.partition of a user or session, but no sessions of fastify-prism are registered: register them, or use partition: (request) => … with sessions of another plugin`)
 }
 
 function querySchemaOf (route: RouteOptions | undefined): unknown {

@@ -67,6 +67,7 @@ export class CachedRoute<Request extends CacheRequest> {
   startLookup (request: Request, state: CacheRequestState): void {
     this.#keys.readQuery(request, state, this.receive(request, state))
     if (!(state.mayBeStored = mayBeStored(request))) return
+    this.#keys.readFields(request, state)
     if (state.refresh !== undefined) {
       state.key = this.#keys.keyOf(request, '', state)
       return
@@ -87,11 +88,11 @@ export class CachedRoute<Request extends CacheRequest> {
     if (state.refresh !== undefined && bypass === undefined) return this.#refill(context, state.refresh)
     if (bypass !== undefined) return this.#forward(context, request.method === 'GET' || request.method === 'HEAD' ? 'bypass' : 'method', bypass)
     const present = this.#keys.presentInputs(request, reply)
-    if (this.policy.partition !== undefined || present !== '') {
+    if (this.policy.partition !== undefined || present !== '' || state.hasOtherFields) {
       const partition = this.#keys.partitionOf(request, present)
       if (partition === undefined) return this.#forward(context, 'bypass', 'partition')
-      // The early lookup used the identity in the unverified cookie. Use the verified session's identity now.
-      if (partition !== state.partition) {
+      // The early lookup used the identity in the unverified cookie, and headers that a hook has changed. Use the verified session's identity now.
+      if (partition !== state.partition || state.hasOtherFields) {
         if (state.sequenceAtRequest?.hasFailed === true) return this.#serveWithoutLookup(context, partition)
         this.#lookup.lookAndPrefetch(request, state, partition)
       }
@@ -162,6 +163,9 @@ export class CachedRoute<Request extends CacheRequest> {
     const changed = state.inputs && changedIn(state.inputs, request, this.policy.query)
     if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { trackInputs: false }' }
     if (changed !== undefined || state.url !== request.raw.url) return 'url-rewritten'
+    const unknown = this.#keys.reviewFields(request, state)
+    if (unknown !== undefined) state.changed = { what: `header ${unknown}`, remedy: 'cache: { partition: (request) => … }' }
+    if (unknown !== undefined) return 'header-rewritten'
     state.named ??= this.#keys.tagFunctions.at(request)
     return state.named === undefined ? 'tags' : undefined
   }
@@ -250,7 +254,7 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 
   #run (context: HandlerContext<Request>, why: RunReason, options: RunOptions): unknown {
-    if (!this.#runner.isFull) return orReply(context.reply, this.#runner.run(context, why, options, this.#keys.hostOf(context.request) !== ''))
+    if (!this.#runner.isFull) return orReply(context.reply, this.#runner.run(context, why, options, this.#keys.hostOf(context.state.keyed)))
     this.#runtime.lockQueue.abandon(options.fill, 'again')
     return this.#refuse(context, why.stale)
   }
@@ -263,7 +267,9 @@ export class CachedRoute<Request extends CacheRequest> {
 
   /** Runs the handler for the internal request of a background refresh. If a hook changed its cache key, replies 204 without running it. */
   #refill (context: HandlerContext<Request>, refresh: BackgroundRefresh): unknown {
-    if (context.state.key?.name !== refresh.name) {
+    const { request, state } = context
+    if (state.hasOtherFields) state.key = this.#keys.keyOf(request, '', state)
+    if (state.key?.name !== refresh.name) {
       context.reply.code(204)
       context.reply.send()
       return undefined

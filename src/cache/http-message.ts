@@ -19,7 +19,7 @@ export interface CacheRequest {
   query: unknown
   params: unknown
   /** the compiled validator of a part of the request; null or undefined for none */
-  getValidationFunction? (part: 'querystring' | 'params'): unknown
+  getValidationFunction? (part: 'querystring' | 'params' | 'headers'): unknown
 }
 
 /** The part of a Fastify reply that the cache uses. */

@@ -147,7 +147,7 @@ export function resolveRoutePolicy<Request> (choices: readonly unknown[], defaul
     vary: varied,
     partition: readPartition(partition),
     query: query === undefined ? queryParametersOf(declared.querySchema) : new Set(readStrings('cache.query', query)),
-    hosts: hosts === undefined ? undefined : new Set(readStrings('cache.hosts', hosts)),
+    hosts: hosts === undefined ? undefined : new Set(readStrings('cache.hosts', hosts).map(readHost)),
     staleWhileSeconds: readSeconds('cache.staleWhileRevalidate', merged.staleWhileRevalidate) ?? 0,
     staleErrorSeconds: readSeconds('cache.staleIfError', merged.staleIfError) ?? 0,
     earlyRefresh: readBoolean('cache.earlyRefresh', merged.earlyRefresh ?? false),
@@ -233,6 +233,11 @@ function browserPolicy (seconds: number | undefined, hasPartition: boolean, { is
 
 function readHeaderName (name: string): string {
   return /^[!#$%&'*+\-.^_`|~\w]+$/.test(name) && name !== '*' ? name.toLowerCase() : invalidOption('cache.vary', 'names of request headers', name)
+}
+
+/** A pattern or a URL would match no host: they are compared as they are. */
+function readHost (host: string): string {
+  return /^[^\s/\\*@?#]+$/.test(host) ? host : invalidOption('cache.hosts', "exact hosts such as 'example.com' or 'example.com:8080'", host)
 }
 
 function readPartition<Partition> (partition: Partition): Partition {

@@ -4,6 +4,7 @@ import type { InProcessFill } from './single-flight/in-process-fill.ts'
 import type { Fields } from './freshness.ts'
 import type { Inputs } from './handler/input-snapshot.ts'
 import type { CacheKey } from './lookup/cache-key.ts'
+import type { KeyedFields } from './lookup/keyed-fields.ts'
 import type { Lookup } from './lookup/lookup.ts'
 import type { PendingResponse } from './response/pending-response.ts'
 import type { BackgroundRefresh } from './revalidation/background-refresh.ts'
@@ -22,11 +23,15 @@ export class CacheRequestState {
   url: string | undefined = undefined
   /** the same without query parameters that validation removes: what the key is made of */
   keyedUrl: string | undefined = undefined
+  /** headers and host that the key contains */
+  keyed: KeyedFields | undefined = undefined
+  /** hooks have changed these since the lookup */
+  hasOtherFields = false
   /** the purge sequence, read before any input of the handler; a background refresh reads it before its request is sent */
   sequenceAtRequest: Pick<SequenceAtRequest, 'sequence' | 'hasFailed'> | undefined = undefined
   /** query and parameters as received: changes by hooks are not part of the cache key */
   inputs: Inputs | undefined = undefined
-  /** the first of those that a hook changed */
+  /** the first input of the key that a hook changed */
   changed: UnkeyedInput | undefined = undefined
   partition: string | undefined = undefined
   /** tags returned by the route's functions; undefined if not called yet or failed */

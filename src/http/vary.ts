@@ -19,7 +19,8 @@ export function parseVary (value: string | number | readonly string[] | undefine
  * compared as they are.
  */
 export function normaliseField (name: string, value: string | readonly string[]): string {
-  const text = typeof value === 'string' ? value : value.join(', ')
+  // Validation of headers converts values to numbers and booleans.
+  const text = Array.isArray(value) ? value.join(', ') : String(value)
   // A value that is longer, or not a plain list, is equal only to itself.
   if (!lists.has(name) || text.length > longestListField || text.includes('"')) return text
   const members = text.split(',').map((member) => member.trim()).filter((member) => member !== '')

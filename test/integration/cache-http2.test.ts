@@ -1,4 +1,5 @@
 import { once } from 'node:events'
+import type { ServerResponse } from 'node:http'
 import { connect, constants } from 'node:http2'
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
 import type { AddressInfo } from 'node:net'
@@ -137,6 +138,63 @@ t.test('a GET with a body over HTTP/2 is neither stored nor served from the stor
   t.match(await send('{"q":"b"}'), { body: '{"body":{"q":"b"}}', cache: /detail=body/ })
   t.match(await send('{"q":"c"}', { 'content-length': '9' }), { body: '{"body":{"q":"c"}}', cache: /detail=body/ })
   t.match(await send(), { body: '{"body":null}', cache: /hit/ })
+})
+
+t.test('cache shares nothing that a handler has read from the response of HTTP/2, and what it reads of its state is no input', async (t) => {
+  const app = await cachingApp(t, { server })
+  const key = Symbol('of the app')
+  app.addHook('onRequest', async ({ headers }, { raw }) => {
+    const user = String(headers['x-user'])
+    Object.assign(raw, { user, locals: { user }, [key]: user })
+    raw.setHeader('x-role', user)
+  })
+  type Raw = ServerResponse & Record<PropertyKey, unknown> & { locals: { user: string } }
+  const reads: Record<string, (raw: Raw) => unknown> = {
+    property: (raw) => raw.user,
+    symbol: (raw) => raw[key],
+    locals: (raw) => raw.locals.user,
+    header: (raw) => raw.getHeader('x-role'),
+    headers: (raw) => raw.getHeaders()['x-role'],
+    'names-of-headers': (raw) => raw.getHeaderNames(),
+    socket: (raw) => raw.socket?.remotePort,
+    stream: (raw) => (raw.stream as { id: number }).id
+  }
+  for (const [name, readRaw] of Object.entries(reads)) app.get(`/${name}`, { config: { cache: true } }, async (_request, { raw }) => ({ read: readRaw(raw as Raw) }))
+  app.get('/state', { config: { cache: true } }, async (_request, { raw }) => {
+    raw.setHeader('x-set', 'by the handler')
+    return [raw.headersSent, raw.writableEnded, raw.statusCode, raw.getHeader('x-set')]
+  })
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const client = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+  t.after(() => client.destroy())
+  const send = async (path: string, user: string) => {
+    const answer = await read(client.request({ ':path': path, 'x-user': user }))
+    await stored(app)
+    return answer
+  }
+
+  for (const name of Object.keys(reads)) for (const user of ['admin', 'guest']) t.match(await send(`/${name}`, user), { cache: /detail=unkeyed/ }, name)
+  for (const cache of [/stored/, /hit/]) t.match(await send('/state', 'admin'), { body: '[false,false,200,"by the handler"]', cache })
+})
+
+t.test('pseudo-header fields that the key contains are no unkeyed inputs, and the remedy for the others is an option that the route accepts', async (t) => {
+  const log: { read?: string, remedy?: string }[] = []
+  const stream = { write: (line: string) => { log.push(JSON.parse(line) as object) } }
+  const app = await cachingApp(t, { server: { ...server, logger: { level: 'warn', stream } } })
+  for (const name of [':method', ':path', ':authority', ':scheme']) app.get(`/${name.slice(1)}`, { config: { cache: true } }, async ({ headers }) => headers[name])
+  app.get('/hosted', { config: { cache: { hosts: ['a.example'] } } }, async ({ headers }) => headers[':authority'])
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const client = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
+  t.after(() => client.destroy())
+  const send = async (path: string) => {
+    const answer = await read(client.request({ ':path': path, ':authority': 'a.example' }))
+    await stored(app)
+    return answer
+  }
+
+  for (const cache of [/stored/, /hit/]) for (const path of ['/method', '/path', '/hosted']) t.match(await send(path), { cache }, path)
+  for (const path of ['/authority', '/scheme']) t.match(await send(path), { cache: /detail=unkeyed/ }, path)
+  t.match(log, [{ read: 'header :authority', remedy: "cache: { hosts: ['example.com'] }" }, { read: 'header :scheme', remedy: 'cache: { trackInputs: false }' }])
 })
 
 t.test('a run of a route without tracking hides the conditions of an HTTP/2 request, and restores them', async (t) => {

@@ -1,4 +1,4 @@
-import type { FastifyInstance, FastifyRequest, RouteShorthandOptions } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest, RouteShorthandOptions } from 'fastify'
 import fastify from 'fastify'
 import t from 'tap'
 import cachePlugin from '../../plugins/cache.ts'
@@ -56,6 +56,36 @@ t.test('cache detects a read of a property that a hook added to the request, in 
   }
 })
 
+t.test('cache shares nothing of a prototype that a hook has put before that of a request, a reply or a message', async (t) => {
+  const app = await cachingApp(t)
+  const objects: Record<string, (request: FastifyRequest, reply: FastifyReply) => object> = { request: (request) => request, reply: (_request, reply) => reply, raw: ({ raw }) => raw, response: (_request, { raw }) => raw }
+  for (const [name, of] of Object.entries(objects)) {
+    const put = async (request: FastifyRequest, reply: FastifyReply) => {
+      const [object, name] = [of(request, reply), user(request)]
+      Object.setPrototypeOf(object, Object.create(Object.getPrototypeOf(object) as object, { who: { get: () => name } }) as object)
+    }
+    app.get(`/${name}`, { config: { cache }, preHandler: put }, async (request, reply) => (of(request, reply) as { who: string }).who)
+  }
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+
+  for (const name of Object.keys(objects)) {
+    for (const user of ['alice', 'bob', 'carol']) {
+      t.equal(await fetch(`${url}/${name}`, { headers: { 'x-user': user } }).then((response) => response.text()), user, `${name}: ${user}`)
+      await stored(app)
+    }
+  }
+})
+
+t.test('a fixed getter that reads what is tracked, as that of @fastify/express for the protocol, keeps no response from being stored, and counts when it is read', async (t) => {
+  const app = await cachingApp(t)
+  app.addHook('onRequest', async (request) => { Object.defineProperty(request.raw, 'of', { get: () => user(request) }) })
+  app.get('/page', { config: { cache } }, async () => 'page')
+  app.get('/of', { config: { cache } }, async ({ raw }) => (raw as unknown as { of: string }).of)
+
+  for (const status of [/stored/, /hit/]) t.match(await sendRequest(app, '/page'), { status })
+  for (const user of ['alice', 'bob']) t.match(await sendRequest(app, '/of', { 'x-user': user }), { body: user, status: /detail=unkeyed/ })
+})
+
 t.test('cache leaves a getter that a hook defined on the request unchanged', async (t) => {
   const app = await cachingApp(t)
   const seen: unknown[] = []
@@ -73,11 +103,14 @@ t.test('cache bypasses a request whose query or parameters a hook changed', asyn
   const change = (to: (request: FastifyRequest) => void): RouteShorthandOptions => ({ config: { cache }, preHandler: async (request) => { if (user(request) !== 'admin') to(request) } })
   const echo = async (request: FastifyRequest) => [request.query, request.params]
   app.get('/removed', change((request) => { delete (request.query as { all?: string }).all }), echo)
+  const key = Symbol('of the app')
+  app.get('/symbol', change((request) => { Object.assign(request.query as object, { [key]: 'set' }) }), async ({ query }) => [(query as { [key]?: string })[key] ?? 'none'])
+  app.get('/hidden/:id', change((request) => { Object.defineProperty(request.params, 'role', { value: 'guest' }) }), async ({ params }) => [(params as { role?: string }).role ?? 'none'])
   app.get('/lowered', change((request) => { Object.assign(request.query as object, { limit: '10' }) }), echo)
   app.get('/emptied', change((request) => { (request.query as { id: string[] }).id.pop() }), echo)
   app.get('/named/:id', change((request) => { Object.assign(request.params as object, { id: 'own' }) }), echo)
 
-  for (const url of ['/removed?all=1', '/lowered?limit=1000', '/emptied?id=1&id=2', '/named/other']) {
+  for (const url of ['/removed?all=1', '/lowered?limit=1000', '/emptied?id=1&id=2', '/named/other', '/symbol', '/hidden/1']) {
     const admin = await sendRequest(app, url, { 'x-user': 'admin' })
     t.match(admin.status, /stored/, url)
     const bob = await sendRequest(app, url, { 'x-user': 'bob' })

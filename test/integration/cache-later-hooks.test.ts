@@ -20,9 +20,10 @@ const payloads: Record<string, (reply: FastifyReply) => unknown> = {
   string: (reply) => reply.type('text/html').send(page),
   Buffer: (reply) => reply.type('text/html').send(Buffer.from(page)),
   Readable: (reply) => reply.type('text/html').send(Readable.from([Buffer.from(page)])),
-  undefined: (reply) => reply.code(204).send()
+  undefined: (reply) => reply.code(204).send(),
+  null: (reply) => reply.type('text/html').send(null)
 }
-const typeOf = (payload: unknown) => payload == null || payload === '' ? 'undefined' : typeof payload === 'string' ? 'string' : Buffer.isBuffer(payload) ? 'Buffer' : 'Readable'
+const typeOf = (payload: unknown) => payload == null ? String(payload) : typeof payload === 'string' ? 'string' : Buffer.isBuffer(payload) ? 'Buffer' : 'Readable'
 
 async function hookedApp (owner: Owner, change: Change, { where = 'scope', send = payloads.string }: { where?: Where, send?: ((reply: FastifyReply) => unknown) | undefined } = {}) {
   const app = await cachingApp(owner)
@@ -48,7 +49,7 @@ t.test('an onSend hook after the cache receives the same type of payload on a hi
       const responses = [await sendRequest(app), await sendRequest(app), await sendRequest(app, { 'accept-encoding': 'br' })]
       t.same(seen, [type, type, type], `${where}: ${type}`)
       t.match(responses[1]?.headers['cache-status'], /hit/)
-      for (const { body, headers } of responses) t.match({ body, headers }, { body: type === 'undefined' ? '' : page, headers: { 'content-encoding': undefined } })
+      for (const { body, headers } of responses) t.match({ body, headers }, { body: type === 'undefined' || type === 'null' ? '' : page, headers: { 'content-encoding': undefined } })
     }
   }
 })
@@ -109,6 +110,14 @@ t.test('without onSend hooks after the cache, responses are stored compressed an
   app.get('/page', { config: { cache: { ttl: '5m' } } }, (_request, reply) => reply.type('text/html').send(page))
   await sendRequest(app)
   t.match((await sendRequest(app, { 'accept-encoding': 'br' })).headers, { 'content-encoding': 'br', etag: /-br"$/ })
+})
+
+t.test('HEAD of a route whose handler sends nothing is a hit, whatever the payload of GET was', async (t) => {
+  for (const send of [payloads.undefined, payloads.null]) {
+    const app = await hookedApp(t, (payload) => payload, { send })
+    await sendRequest(app)
+    t.match(await app.inject({ method: 'HEAD', url: '/page' }), { statusCode: send === payloads.null ? 200 : 204, headers: { 'cache-status': /hit/ } })
+  }
 })
 
 t.test('a hit has no Content-Type that the miss did not have', async (t) => {

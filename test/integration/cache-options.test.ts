@@ -36,9 +36,38 @@ t.test('cache rejects an invalid or unknown option by name, at registration and 
   const app = await cachingApp(t, { url })
   const wrongOfRoutes: [object, RegExp][] = [
     [{ ttl: '0s' }, /cache\.ttl/], [{ tags: 'a' }, /cache\.tags/], [{ tags: ['=a'] }, /cache\.tags/], [{ vary: ['*'] }, /cache\.vary/], [{ vary: ['a b'] }, /cache\.vary/], [{ partition: 'tenant' }, /cache\.partition/],
-    [{ keepCookies: true }, /keepCookies/], [{ trackInputs: 1 }, /cache\.trackInputs/], [{ browserMaxAge: 60 }, /cache\.browserMaxAge/], [{ staleIfError: 'long' }, /cache\.staleIfError/], [{ querry: ['a'] }, /querry/]
+    [{ keepCookies: true }, /keepCookies/], [{ trackInputs: 1 }, /cache\.trackInputs/], [{ browserMaxAge: 60 }, /cache\.browserMaxAge/], [{ staleIfError: 'long' }, /cache\.staleIfError/], [{ querry: ['a'] }, /querry/],
+    [{ hosts: ['*.example.com'] }, /cache\.hosts/], [{ hosts: ['https://example.com'] }, /cache\.hosts/]
   ]
   for (const [options, message] of wrongOfRoutes) t.throws(() => app.get(`/${String(message)}`, { config: { cache: options } }, async () => 'x'), { code: 'PRISM_ERR_OPTION', message })
+})
+
+t.test('cache rejects a partition by a user at start where no sessions are registered, because nothing would be cached', async (t) => {
+  for (const partition of ['user', 'session'] as const) {
+    for (const where of ['route', 'scope'] as const) {
+      const app = await cachingApp(t)
+      if (where === 'scope') app.routeDefaults({ cache: { partition } })
+      app.get('/mine', where === 'route' ? { config: { cache: { partition } } } : {}, async () => 'mine')
+      await t.rejects(async () => await app.ready(), { code: 'PRISM_ERR_ROUTE_CONFIG', message: /GET \/mine has the cache\.partition of a user or session, but no sessions/ }, `${partition} of a ${where}`)
+    }
+    const app = await cachingApp(t, { hasSessions: true })
+    app.get('/mine', { config: { cache: { partition } } }, async () => 'mine')
+    await t.resolves(async () => await app.ready(), partition)
+  }
+})
+
+t.test('cache names a partition that works for the session of another plugin', async (t) => {
+  const log: { read?: string, remedy?: string }[] = []
+  const app = await cachingApp(t, { server: { logger: { level: 'warn', stream: { write: (line) => { log.push(JSON.parse(line) as object) } } } } })
+  app.decorateRequest('session' as never, null as never)
+  app.addHook('onRequest', async (request) => { (request as { session: unknown }).session = { user: request.headers.authorization } })
+  const partition = (request: object) => (request as { session: { user: string } }).session.user
+  app.get('/named', { config: { cache: true } }, async (request) => (request as unknown as { session: { user: string } }).session.user)
+  app.get('/kept', { config: { cache: { partition } } }, async (request) => (request as unknown as { session: { user: string } }).session.user)
+
+  await twice(app, { url: '/named', headers: { authorization: 'ada' } })
+  t.match(log, [{ read: 'request.session', remedy: 'cache: { partition: (request) => … }' }])
+  for (const user of ['ada', 'bob']) t.match(await twice(app, { url: '/kept', headers: { authorization: user } }), { body: user, headers: { 'cache-status': /hit/ } })
 })
 
 t.test('cache uses the shorter of its ttl and the lifetime of the response, less up to a tenth', async (t) => {

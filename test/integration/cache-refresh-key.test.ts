@@ -1,3 +1,6 @@
+import { get } from 'node:http'
+import type { IncomingMessage } from 'node:http'
+import { json } from 'node:stream/consumers'
 import fastify from 'fastify'
 import type { FastifyHttpOptions, FastifyInstance, FastifyReply, FastifyRequest, RawServerDefault, RouteOptions } from 'fastify'
 import t from 'tap'
@@ -106,6 +109,36 @@ for (const [name, situation] of Object.entries(situations)) {
     t.same(Object.keys(internal ?? {}).filter((name) => name !== 'host' && name !== 'user-agent'), situation.vary ?? [], 'and nothing else of the client')
   })
 }
+
+t.test('a URL that an internal request cannot have is refreshed by a request of a client, and the others of its route in the background', async (t) => {
+  const app: FastifyInstance = fastify()
+  t.after(() => app.close())
+  await app.register(redis, { url: (await startRedisProcess(t)).url })
+  await app.register(requestLifecycle)
+  await app.register(cache)
+  let runs = 0
+  app.get('/files/*', { config: { cache: { ttl: '1ms', staleWhileRevalidate: '1h' } } }, async ({ params, query }) => ({ params, query, run: ++runs }))
+  const { port } = new URL(await app.listen({ port: 0, host: '127.0.0.1' }))
+  await reached(app)
+  // `fetch` and `inject` would normalize the URL.
+  const send = async (path: string) => {
+    const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
+    get({ host: '127.0.0.1', port, path, agent: false }, resolve).on('error', reject)
+    const response = await promise
+    const { params, query, run } = await json(response) as Record<string, unknown>
+    await stored(app)
+    return { seen: { params, query }, run: Number(run) }
+  }
+
+  for (const path of ['/files/a/../b', '/files/%2e%2e/b', '/files/b?q="x"', `http://127.0.0.1:${port}/files/b`]) {
+    const first = await send(path)
+    await until(async () => (await send(path)).run > first.run, { what: `${path} is refreshed` })
+    t.same((await send(path)).seen, first.seen, path)
+  }
+  t.equal(app.cache.counts.revalidate, 0)
+  await send('/files/c')
+  await until(async () => (await send('/files/c')).run > 0 && app.cache.counts.revalidate > 0, { what: 'another URL is refreshed in the background' })
+})
 
 t.test('a handler sees the URL before rewriteUrl as originalUrl, and is then not cached; without rewriteUrl it is', async (t) => {
   for (const [server, url, expected] of [

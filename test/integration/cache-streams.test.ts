@@ -138,6 +138,26 @@ t.test('cache does not store a stream that is shorter than its Content-Length', 
   t.match((await app.inject('/')).headers, { 'cache-status': /hit/, 'content-length': '10' })
 })
 
+t.test('cache stores a stream whose client leaves once it has all bytes of the Content-Length', async (t) => {
+  const app = await cachingApp(t)
+  const left = Promise.withResolvers<void>()
+  app.addHook('onRequest', async ({ raw }) => { raw.socket.once('close', () => left.resolve()) })
+  app.get('/', { config: { cache: true } }, async (_request, reply) => {
+    // It ends only after its client has left.
+    const source = Readable.from((async function * () {
+      yield 'all bytes'
+      await left.promise
+    })())
+    return reply.type('text/plain').header('content-length', '9').send(source)
+  })
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+
+  t.equal(await fetch(url, { headers: { connection: 'close' } }).then((response) => response.text()), 'all bytes')
+  await left.promise
+  await until(() => app.cache.counts.write_ok === 1, { what: 'the response is stored' })
+  t.match((await app.inject('/')).headers, { 'cache-status': /hit/, 'content-length': '9' })
+})
+
 t.test('cache destroys a stream that fails or is not sent before its start', async (t) => {
   const app = await cachingApp(t)
   const sources: Record<string, Readable> = {}

@@ -102,6 +102,20 @@ t.test('cache tracks reads through request.raw, and not the use of request.raw i
   t.match((await sendRequest('/reference')).status, /hit/)
 })
 
+t.test('cache shares no response of a serializer that a hook has chosen for the request', async (t) => {
+  const app = await cachingApp(t)
+  app.addHook('onRequest', async (request, reply) => {
+    const user = userOf(request)
+    if (request.url === '/') reply.serializer((payload: object) => JSON.stringify({ ...payload, to: user }))
+  })
+  app.get('/', { config: { cache } }, async () => ({ a: 1 }))
+  app.get('/own', { config: { cache } }, async (_request, reply) => reply.serializer(JSON.stringify).send({ a: 1 }))
+  const sendRequest = await senderFor(app)
+
+  await staysApart(t, sendRequest, '/')
+  for (const status of [/stored/, /hit/]) t.match((await sendRequest('/own')).status, status)
+})
+
 t.test('cache lets a header that is read through request.raw vary the response', async (t) => {
   const app = await cachingApp(t)
   app.get('/', { config: { cache: { vary: ['x-user'] } } }, async ({ raw }) => raw.headers['x-user'])

@@ -46,9 +46,9 @@ export class HandlerRunner<Request extends CacheRequest> {
   /**
    * Runs the handler. Its response is stored if no purge with a higher sequence concerns it. Not to be called while {@link isFull}.
    *
-   * @param isHostKeyed whether the host is part of the cache key
+   * @param host the host in the cache key; '' if it is not part of it
    */
-  run (context: HandlerContext<Request>, { reason, stale }: RunReason, runOptions: RunOptions, isHostKeyed: boolean): unknown {
+  run (context: HandlerContext<Request>, { reason, stale }: RunReason, runOptions: RunOptions, host: string): unknown {
     const { request, reply, state } = context
     this.#shared.stats.add('fill')
     const sequence = runOptions.sequence && clampSequence(state, runOptions.sequence)
@@ -57,7 +57,7 @@ export class HandlerRunner<Request extends CacheRequest> {
       if (sequence !== undefined) runOptions.fill.sequence = sequence
     }
     const options = { reason, stale, ...runOptions, sequence, free: this.#slots.acquire() }
-    state.run = prepareRequest(request, reply, state, this.#policy as RoutePolicy, options, isHostKeyed)
+    state.run = prepareRequest(request, reply, state, this.#policy as RoutePolicy, options, host)
     return this.#runTracked(context, state.run)
   }
 

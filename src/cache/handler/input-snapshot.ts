@@ -29,8 +29,9 @@ function changedPart (part: keyof Inputs, before: Input, request: CacheRequest, 
   const expected = hasValidator(request, part) ? validatedOf(request, part, before) : before
   if (!isRecord(expected) || !isRecord(now)) return isSame(expected, now) ? undefined : `request.${part}`
   const isUnlisted = (name: string) => listed?.has(name) === false && name in before
-  for (const name in now) {
-    if (!(name in expected && (isUnlisted(name) || isSame(expected[name], now[name])))) return `request.${part}.${name}`
+  // Symbols and properties that are not listed are those of hooks.
+  for (const name of Reflect.ownKeys(now) as string[]) {
+    if (!(name in expected && (isUnlisted(name) || isSame(expected[name], now[name])))) return `request.${part}.${String(name)}`
   }
   // Report no names of removed parameters: clients choose them and could flood the log.
   for (const name in expected) if (!(name in now) && !isUnlisted(name)) return `request.${part}`

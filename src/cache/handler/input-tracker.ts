@@ -1,4 +1,5 @@
 import { normaliseField } from '../../http/vary.ts'
+import { sessionIdentity } from '../../shared/session-identity.ts'
 import { joinFields } from '../response/send-entry.ts'
 import { noCompressionHeader } from './absent-inputs.ts'
 import { adoptClasses } from './adopt-classes.ts'
@@ -27,8 +28,8 @@ interface KeyedInputs {
   readonly fields: readonly string[]
   /** `user` and `session` cover the session; `function` also covers properties that hooks added to the request */
   readonly partition: 'user' | 'session' | 'function' | undefined
-  /** whether the host is part of the key */
-  readonly host: boolean
+  /** the host in the key; '' if it is not part of it */
+  readonly host: string
   /** path and query that the handler sees */
   readonly url: string
   /** path and query of the request */
@@ -49,6 +50,11 @@ interface TrackedReply {
 type TrackerState = 'open' | 'hooks' | 'closed'
 
 const hostNames = new Set<PropertyKey>(['host', 'hostname', 'port'])
+
+const authorityNames = new Set(['host', ':authority'])
+/** for what other plugins make of a client, such as their sessions */
+const functionRemedy = 'partition: (request) => …'
+const hostRemedy = "hosts: ['example.com']"
 
 /** Properties that Fastify sets on every request: no partition covers them. */
 const builtInNames = new Set<PropertyKey>(['raw', 'id', 'ip', 'ips', 'socket', 'protocol', 'mediaType', 'req'])
@@ -160,11 +166,11 @@ export class InputTracker implements ReadListener {
   noteProperty (key: PropertyKey, name: string): void {
     const { partition, host } = this.covered
     if (hostNames.has(key)) {
-      if (!host) this.note(name, "hosts: ['example.com']")
+      if (host === '') this.note(name, hostRemedy)
     } else if (key === 'session') {
-      if (partition === undefined) this.note(name, "partition: 'user'")
+      if (partition === undefined) this.note(name, sessionIdentity in this.#messages.request ? "partition: 'user'" : functionRemedy)
     } else if (partition !== 'function' || builtInNames.has(key)) {
-      this.note(name, builtInNames.has(key) ? undefined : 'partition: (request) => …')
+      this.note(name, builtInNames.has(key) ? undefined : functionRemedy)
     }
   }
 
@@ -195,6 +201,19 @@ export class InputTracker implements ReadListener {
     }
   }
 
+  isReported (read: () => unknown): boolean {
+    const before = this.unkeyedInput
+    this.unkeyedInput = undefined
+    try {
+      read()
+      return this.unkeyedInput !== undefined
+    } catch {
+      return false
+    } finally {
+      this.unkeyedInput = before
+    }
+  }
+
   /** The request headers that the handler sees. */
   fields (read: () => RequestFields, of: 'request' | 'raw'): RequestFields {
     if (this.isPaused) return read()
@@ -209,8 +228,8 @@ export class InputTracker implements ReadListener {
     if (name in this.#validators) return this.#validators[name]
     if (conditional.has(name)) return undefined
     const value = fields[name]
-    // The key holds the field in its one form, so the handler sees no other.
-    return value === undefined || !this.covered.fields.includes(name) ? value : normaliseField(name, value)
+    // The key holds the field in its one form, so the handler sees no other. Validation may have made another type of it.
+    return typeof value !== 'string' || !this.covered.fields.includes(name) ? value : normaliseField(name, value)
   }
 
   #listFields (fields: RequestFields): string[] {
@@ -235,11 +254,23 @@ export class InputTracker implements ReadListener {
   }
 
   #noteField (name: string, received: RequestFields): void {
-    const { fields, partition, host } = this.covered
-    if (fields.includes(name) || conditional.has(name) || (name === 'host' && host)) return
+    const { fields, partition } = this.covered
+    if (fields.includes(name) || conditional.has(name) || this.#isPartOfKey(name, received[name])) return
     // Its absence is part of the key.
     if (name === noCompressionHeader && received[name] === undefined) return
     if (partition === 'function' && (name === 'authorization' || name === 'cookie')) return
-    this.note(`header ${name}`, name === 'host' ? "hosts: ['example.com']" : `vary: ['${name}']`)
+    this.note(`header ${name}`, this.#remedyOf(name))
+  }
+
+  /** The host, and the pseudo-header fields of HTTP/2. Behind a proxy, the host that the request names may be another one than that of the key. */
+  #isPartOfKey (name: string, value: unknown): boolean {
+    const { host, url } = this.covered
+    if (authorityNames.has(name)) return host !== '' && value === host
+    return name === ':method' || (name === ':path' && value === url)
+  }
+
+  #remedyOf (name: string): string {
+    if (authorityNames.has(name) && this.covered.host === '') return hostRemedy
+    return name.startsWith(':') ? 'trackInputs: false' : `vary: ['${name}']`
   }
 }

@@ -27,11 +27,11 @@ const conditions = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodi
  * Prepares a handler run whose response may be stored. The handler sees the query of the cache key, no conditional headers of the client,
  * and the validators of a stale entry. Its reads are tracked if `trackInputs` is set.
  */
-export function prepareRequest (request: CacheRequest, reply: CacheReply, state: CacheRequestState, policy: RoutePolicy, options: HandlerRunOptions, isHostKeyed: boolean): HandlerRun {
+export function prepareRequest (request: CacheRequest, reply: CacheReply, state: CacheRequestState, policy: RoutePolicy, options: HandlerRunOptions, host: string): HandlerRun {
   const run: HandlerRun = { ...options, hidesConditions: true, startedAt: wallMs(), before: reply.getHeaders() }
   const validators = validatorsFor(options.stale)
   const isAmbiguous = state.key !== undefined && state.key.url !== request.raw.url && !replaceQuery(request, state, policy)
-  if (policy.trackInputs) trackInputs(run, request, reply, state, policy, isHostKeyed, validators)
+  if (policy.trackInputs) trackInputs(run, request, reply, state, policy, host, validators)
   else run.restore = replaceHeaders(request, validators)
   if (isAmbiguous) run.tracker?.note('request.query')
   return run
@@ -54,16 +54,32 @@ function replaceQuery (request: CacheRequest, { inputs }: CacheRequestState, { q
 }
 
 /** Tracks the inputs that the handler reads. */
-function trackInputs (run: HandlerRun, request: CacheRequest, reply: CacheReply, { key }: CacheRequestState, policy: RoutePolicy, isHostKeyed: boolean, validators: Record<string, string>): void {
+function trackInputs (run: HandlerRun, request: CacheRequest, reply: CacheReply, { key }: CacheRequestState, policy: RoutePolicy, host: string, validators: Record<string, string>): void {
   const partition = typeof policy.partition === 'function' ? 'function' as const : policy.partition
-  const covered = { fields: policy.vary, partition, host: isHostKeyed, url: key?.url ?? request.url, received: request.raw.url, validation: !attachesHeaderErrors(request, policy) }
+  const covered = { fields: policy.vary, partition, host, url: key?.url ?? request.url, received: request.raw.url, validation: !attachesHeaderErrors(request, policy) }
   const status = reply.statusCode
   const tracker = new InputTracker(request, reply, covered, run.before, validators)
   // A status set by a hook may depend on any input.
   if (status !== 200) tracker.note('reply.statusCode')
+  // So may a serializer, or what it encloses. Fastify reads it.
+  if (hasSerializer(reply)) tracker.noteProperty('serializer', 'reply.serializer')
   run.tracker = tracker
   const restore = () => tracker.close()
   run.restore = restore
+}
+
+/** Fastify's key of the serializer of a reply, by the class of the reply. */
+const serializerKeys = new WeakMap<object, symbol>()
+
+/** Whether a hook has called `reply.serializer`. */
+function hasSerializer (reply: CacheReply): boolean {
+  const { constructor } = reply
+  let key = serializerKeys.get(constructor)
+  if (key === undefined) {
+    key = Object.getOwnPropertySymbols(reply).find(({ description }) => description === 'fastify.reply.serializer') ?? Symbol('none')
+    serializerKeys.set(constructor, key)
+  }
+  return (reply as unknown as Record<symbol, unknown>)[key] != null
 }
 
 /** `request.routeOptions` makes an object at each read. */

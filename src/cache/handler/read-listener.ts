@@ -20,6 +20,8 @@ export interface ReadListener {
   payloadSent (): void
   /** reads without reporting the reads */
   withoutTracking<Value> (read: () => Value): Value
+  /** Reads, and tells whether the read would be reported. */
+  isReported (read: () => unknown): boolean
 }
 
 export type Target = Record<PropertyKey, unknown>

@@ -32,10 +32,19 @@ export function isReadByAgent (): boolean {
   return ofAgent.test(frames(fewFrames)[0] ?? '')
 }
 
-/** Whether an input is read by this package, Fastify, Node, an agent, or the synchronous part of a hook. */
+/** Whether an input is read by this package, Fastify, Node or an agent. */
+export function isReadByStack (): boolean {
+  return isOfStack(frames(manyFrames)[0] ?? '')
+}
+
+/** The same, or by the synchronous part of a hook. */
 export function isReadByHook (): boolean {
   const [reader = '', ...others] = frames(manyFrames)
-  return ofFastify.test(reader) || ofAgent.test(reader) || ofPackage.some((folder) => reader.includes(folder)) || others.some((line) => ofHooks.test(line))
+  return isOfStack(reader) || others.some((line) => ofHooks.test(line))
+}
+
+function isOfStack (reader: string): boolean {
+  return ofFastify.test(reader) || ofAgent.test(reader) || ofPackage.some((folder) => reader.includes(folder))
 }
 
 /** Whether an object is inspected because the global console prints it: nothing of that gets back to the handler. */

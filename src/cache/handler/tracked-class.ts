@@ -41,6 +41,11 @@ export function classOf (target: object): ClassState | undefined {
   return (target as { [classKey]?: ClassState })[classKey]
 }
 
+/** Whether a prototype is that of a tracked class itself. One that code has put before it has properties that the class does not track. */
+export function isOfTrackedClass (prototype: object): boolean {
+  return Object.hasOwn(prototype, classKey)
+}
+
 /**
  * A subclass whose objects are tracked as soon as their slot has a listener: what other objects get for each run is defined once.
  *

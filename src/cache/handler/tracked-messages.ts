@@ -1,12 +1,14 @@
 import { EventEmitter } from 'node:events'
 import { IncomingMessage, ServerResponse } from 'node:http'
-import { Http2ServerRequest } from 'node:http2'
+import { Http2ServerRequest, Http2ServerResponse } from 'node:http2'
+import type { ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
+import { PassThrough } from 'node:stream'
 import { isUnset } from './absent-inputs.ts'
 import { isInternalSymbol } from './agent-marks.ts'
 import { gettersOf } from './cover.ts'
 import type { Kind, ReadListener, RequestFields, Target, View } from './read-listener.ts'
-import { isReadByAgent, isReadByServer } from './reader.ts'
+import { isReadByAgent, isReadByServer, isReadByStack } from './reader.ts'
 import { slotKey } from './slot.ts'
 import type { Tracked } from './slot.ts'
 import { trackObject, trackValue } from './tracked-object.ts'
@@ -204,9 +206,27 @@ export const responses: Kind = {
   }
 }
 
-function socketOf (name: string): View {
+const constructedOfHttp2Response = new Set<PropertyKey>(Reflect.ownKeys(new Http2ServerResponse(new PassThrough() as unknown as ServerHttp2Stream)))
+const gettersOfHttp2Response = gettersOf(Http2ServerResponse.prototype)
+/** Getters through which the connection can be reached. */
+const connectionsOfHttp2 = new Set<PropertyKey>(['socket', 'connection', 'stream'])
+
+/** A response over HTTP/2. Its headers, as those over HTTP/1, may have been set by hooks. */
+export const http2Responses: Kind = {
+  ...responses,
+  isFree: (key, target) => !connectionsOfHttp2.has(key) && (constructedOfHttp2Response.has(key) || gettersOfHttp2Response.has(key) || responses.isFree(key, target)),
+  report: (tracker, key, name) => tracker.noteProperty(connectionsOfHttp2.has(key) ? 'raw' : name, name),
+  views: new Map([...connectionsOfHttp2].map((key) => [key, socketOf(`reply.raw.${String(key)}`, isReadByStack)])),
+  staysReplaced: new Set(),
+  constructed: () => [...constructedOfHttp2Response],
+  missing: [],
+  covers: new WeakMap(),
+  replaced: new Map()
+}
+
+function socketOf (name: string, isOurs: () => boolean = isReadByServer): View {
   return (tracker, read) => {
-    if (!tracker.isPaused && !isReadByServer()) tracker.noteProperty('raw', name)
+    if (!tracker.isPaused && !isOurs()) tracker.noteProperty('raw', name)
     return tracker.withoutTracking(read)
   }
 }
@@ -234,6 +254,7 @@ export interface Messages { readonly request: object, readonly reply: object, re
 export function trackMessages ({ request, reply, raw, response }: Messages, tracker: ReadListener): (() => void)[] {
   const undo = [
     response instanceof ServerResponse ? trackObject(response as unknown as Target, tracker, responses) : undefined,
+    response instanceof Http2ServerResponse ? trackObject(response as unknown as Target, tracker, http2Responses) : undefined,
     trackObject(reply as Target, tracker, replies),
     trackObject(request as Target, tracker, requests),
     trackObject(raw as Target, tracker, raws)

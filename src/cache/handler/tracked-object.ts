@@ -4,7 +4,7 @@ import { maxRemembered, report } from './read-listener.ts'
 import type { Kind, ReadListener, Target } from './read-listener.ts'
 import { slotKey, slotOf } from './slot.ts'
 import type { Slot, Tracked } from './slot.ts'
-import { classOf } from './tracked-class.ts'
+import { classOf, isOfTrackedClass } from './tracked-class.ts'
 
 /**
  * Reports reads of an object to a listener.
@@ -23,12 +23,12 @@ export function trackObject (target: Tracked, tracker: ReadListener, kind: Kind)
   const isKnown = ofClass !== undefined && hasKeys(target, keys, ofClass.plainKeys, kind)
   const undo = isKnown ? replaceKnown(target, ofClass.stayingKeys, kind, slot) : trackOwnProperties(target, keys, tracker, kind, slot)
   slot.tracker = tracker
-  if (ofClass !== undefined && undo === undefined) {
+  const prototype = Object.getPrototypeOf(target) as Target
+  const isOfClass = isOfTrackedClass(prototype)
+  if (ofClass !== undefined && isOfClass && undo === undefined) {
     if (!isKnown) ofClass.learn(keys, kind)
     return undefined
   }
-  const prototype = Object.getPrototypeOf(target) as Target
-  const isOfClass = ofClass !== undefined
   const isCovered = !isOfClass || slot.moved !== undefined
   if (isCovered) Object.setPrototypeOf(target, new Proxy(isOfClass ? prototype : coverOf(prototype, kind), new MovedProperties(target, tracker, kind)))
   return () => {
@@ -78,9 +78,10 @@ function trackOwnProperties (target: Tracked, keys: readonly PropertyKey[], trac
       continue
     }
     undo ??= []
-    // A property that cannot be replaced counts as read.
-    if (descriptor?.configurable !== true) report(kind, tracker, key)
-    else if (kind.movesOthers && !kind.constructed(target).includes(key)) move(target, key, descriptor, slot)
+    // A property that cannot be replaced counts as read, unless its getter reads what is tracked.
+    if (descriptor?.configurable !== true) {
+      if (descriptor?.get === undefined || !tracker.isReported(() => descriptor.get?.call(target))) report(kind, tracker, key)
+    } else if (kind.movesOthers && !kind.constructed(target).includes(key)) move(target, key, descriptor, slot)
     else if (descriptor.writable === true) replaceWithAccessor(target, key, kind, slot)
     else undo.push(replaceFixed(target, key, descriptor, tracker, () => report(kind, tracker, key)))
   }

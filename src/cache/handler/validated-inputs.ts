@@ -1,8 +1,10 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { CacheRequest } from '../http-message.ts'
 
-/** A request's query or parameters. */
+/** A request's query, parameters or headers. */
 export type Input = Readonly<Record<string, unknown>>
+
+type Part = 'query' | 'params' | 'headers'
 
 /** What validation makes of an input. */
 interface ValidatedInput {
@@ -20,7 +22,7 @@ type Validator = ((data: unknown, context?: object) => unknown) & { readonly sch
  * @param input may be changed
  * @returns undefined if it cannot be told: the validator is asynchronous or throws
  */
-export function validate (request: CacheRequest, part: 'query' | 'params', input: Input): ValidatedInput | undefined {
+export function validate (request: CacheRequest, part: Part, input: Input): ValidatedInput | undefined {
   const validator = request.getValidationFunction?.(part === 'query' ? 'querystring' : part) as Validator | undefined
   if (validator == null) return { value: input, isValid: true }
   const holder: Record<string, unknown> = { [part]: input }
@@ -34,7 +36,7 @@ export function validate (request: CacheRequest, part: 'query' | 'params', input
 }
 
 /** Whether the route validates a part of the request. */
-export function hasValidator (request: CacheRequest, part: 'query' | 'params'): boolean {
+export function hasValidator (request: CacheRequest, part: Part): boolean {
   return request.getValidationFunction?.(part === 'query' ? 'querystring' : part) != null
 }
 

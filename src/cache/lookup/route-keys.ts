@@ -10,6 +10,8 @@ import { CacheKeyBuilder } from './cache-key.ts'
 import type { CacheKey } from './cache-key.ts'
 import { encodeText } from './encode-text.ts'
 import { partitionNamedBy, TagFunctions } from './identity-functions.ts'
+import { KeyedFieldReader } from './keyed-fields.ts'
+import type { KeyedFields } from './keyed-fields.ts'
 import { QueryParsing } from './query-parsing.ts'
 import { StrippedQuery } from './stripped-query.ts'
 
@@ -20,6 +22,7 @@ export class RouteKeys<Request extends CacheRequest> {
   readonly #policy: RoutePolicy<Request>
   readonly #pattern: string
   readonly #runtime: CacheRuntime
+  readonly #fieldReader: KeyedFieldReader
   readonly #queryParsing = new QueryParsing()
   readonly #strippedQuery = new StrippedQuery()
 
@@ -27,6 +30,7 @@ export class RouteKeys<Request extends CacheRequest> {
     this.#policy = policy
     this.#pattern = pattern
     this.#runtime = runtime
+    this.#fieldReader = new KeyedFieldReader(policy)
     this.builder = new CacheKeyBuilder(policy, runtime.store.keys.cacheEntry('GET', pattern))
     this.tagFunctions = new TagFunctions(policy.tagsOf, (err) => runtime.warn({ route: pattern, err }, 'Response not cached: the tags function of the route failed'))
   }
@@ -48,15 +52,35 @@ export class RouteKeys<Request extends CacheRequest> {
     return id === undefined ? undefined : `${this.presentInputs(request)}${partition}:${encodeText(id)}`
   }
 
-  /** @param state has the result of `readQuery`; without it, the URL is as the app has left it */
+  /** @param state has the results of `readQuery` and `readFields`; without it, URL and headers are as the app has left it */
   keyOf (request: Request, partition: string, state?: CacheRequestState): CacheKey {
-    const origin = this.#policy.ttlMs === undefined ? `${request.protocol}://${request.host}` : this.hostOf(request)
-    return this.builder.make(state?.keyedUrl ?? request.raw.url ?? '', request.raw.headers, origin === '' ? '' : encodeURI(origin), partition, state?.isExact)
+    const keyed = state?.keyed ?? this.#fieldReader.read(request)
+    const origin = this.#policy.ttlMs === undefined ? `${request.protocol}://${keyed.host}` : this.hostOf(keyed)
+    return this.builder.make(state?.keyedUrl ?? request.raw.url ?? '', keyed.headers, origin === '' ? '' : encodeURI(origin), partition, state?.isExact)
+  }
+
+  /** Reads headers and host for the key, before validation and later hooks change them. */
+  readFields (request: Request, state: CacheRequestState): void {
+    state.keyed = this.#fieldReader.read(request)
+  }
+
+  /**
+   * Compares headers and host with those for the key. Where hooks have changed them, the key has to be made again, of what the handler sees.
+   *
+   * @returns the name of a header of which no key can be made
+   */
+  reviewFields (request: Request, state: CacheRequestState): string | undefined {
+    const change = state.keyed === undefined ? 'none' : this.#fieldReader.changeSince(state.keyed, request)
+    if (change === 'none') return undefined
+    if (change !== 'other') return change.unknown
+    state.hasOtherFields = true
+    state.keyed = this.#fieldReader.read(request)
+    return undefined
   }
 
   /** The host where the route's `hosts` name it: a part of the key; else ''. */
-  hostOf (request: Request): string {
-    return this.#policy.hosts?.has(request.host) === true ? request.host : ''
+  hostOf (keyed: KeyedFields | undefined): string {
+    return keyed !== undefined && this.#policy.hosts?.has(keyed.host) === true ? keyed.host : ''
   }
 
   tagsOf (request: Request, { named }: CacheRequestState): readonly string[] {

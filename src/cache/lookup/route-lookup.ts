@@ -1,4 +1,4 @@
-import type { CacheRequest } from '../http-message.ts'
+import type { CacheRequest, RequestHeaders } from '../http-message.ts'
 import { forbidsFill } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import type { CacheRequestState } from '../request-state.ts'
@@ -32,8 +32,9 @@ export class RouteLookup<Request extends CacheRequest> {
     const key = this.#keys.keyOf(request, partition, state)
     state.key = key
     state.partition = partition
-    const unpack = (packed: Buffer) => this.#varyIndex.unpack(packed, key, request, state)
-    const lookup = this.#runtime.store.look(key.name, this.#keys.tagsOf(request, state), unpack, this.#hintsOf(key, request))
+    const { headers } = state.keyed ?? request
+    const unpack = (packed: Buffer) => this.#varyIndex.unpack(packed, key, headers, state)
+    const lookup = this.#runtime.store.look(key.name, this.#keys.tagsOf(request, state), unpack, this.#hintsOf(key, headers))
     state.lookup = lookup
     return lookup
   }
@@ -56,11 +57,11 @@ export class RouteLookup<Request extends CacheRequest> {
   /** The entry that a request would find, fresh or stale, for inspection. */
   async peek (request: Request): Promise<LookupResult<Entry>> {
     const key = this.#keys.keyOf(request, '')
-    return await this.#runtime.store.look(key.name, [], (packed) => this.#varyIndex.unpack(packed, key, request)).settled()
+    return await this.#runtime.store.look(key.name, [], (packed) => this.#varyIndex.unpack(packed, key, request.headers)).settled()
   }
 
-  #hintsOf (key: CacheKey, request: Request): LookupHints<Entry> {
-    const guess = this.#varyIndex.predictVariant(key, request)
+  #hintsOf (key: CacheKey, fields: RequestHeaders): LookupHints<Entry> {
+    const guess = this.#varyIndex.predictVariant(key, fields)
     return guess === undefined ? this.#hints : { ...this.#hints, guess }
   }
 }

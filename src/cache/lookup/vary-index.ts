@@ -3,7 +3,7 @@ import { normaliseField, parseVary } from '../../http/vary.ts'
 import type { Entry } from '../storage/entry-codec.ts'
 import type { CacheKey, CacheKeyBuilder } from './cache-key.ts'
 import type { Unpacked } from './lookup.ts'
-import type { CacheRequest } from '../http-message.ts'
+import type { RequestHeaders } from '../http-message.ts'
 import type { CacheStore } from '../storage/cache-store.ts'
 
 /** Maximum number of variants of one URL; the oldest is dropped when another is added. */
@@ -43,24 +43,24 @@ export class VaryIndex {
    * Redis key of the variant for this request, predicted from the last seen Vary record. It is read in the same round trip as the URL's own key,
    * whose current record decides whether the prediction is used.
    */
-  predictVariant (key: CacheKey, request: CacheRequest): string | undefined {
+  predictVariant (key: CacheKey, fields: RequestHeaders): string | undefined {
     const seen = this.#seen?.get(key.name)
-    return seen && this.keyOf(key, seen.varyRecord.vary, request).name
+    return seen && this.keyOf(key, seen.varyRecord.vary, fields).name
   }
 
   /** Decodes the value stored under a URL: an entry, or a Vary record, which is noted in `state`. */
-  unpack (packed: Buffer, key: CacheKey, request: CacheRequest, state?: { varyRecord: VaryRecord | undefined }): Unpacked<Entry> {
+  unpack (packed: Buffer, key: CacheKey, fields: RequestHeaders, state?: { varyRecord: VaryRecord | undefined }): Unpacked<Entry> {
     const varyRecord = this.#readVaryRecord(packed, key)
     if (varyRecord === undefined) return this.#store.knownEntries.decode(packed, key.name, key.text)
     if (state !== undefined) state.varyRecord = varyRecord
-    const variant = this.keyOf(key, varyRecord.vary, request)
+    const variant = this.keyOf(key, varyRecord.vary, fields)
     return { name: variant.name, unpack: (other) => this.#store.knownEntries.decode(other, variant.name, variant.text) }
   }
 
-  /** The key of the variant that a request selects. */
-  keyOf (key: CacheKey, vary: readonly string[], { headers }: Pick<CacheRequest, 'headers'>): CacheKey {
+  /** The key of the variant that a request's headers select. */
+  keyOf (key: CacheKey, vary: readonly string[], fields: RequestHeaders): CacheKey {
     const selected = vary.map((name) => {
-      const value = headers[name]
+      const value = fields[name]
       return value === undefined ? `${name}-` : `${name}=${normaliseField(name, value)}`
     })
     return this.#keys.variantOf(key, selected)

@@ -12,15 +12,20 @@ interface TeeListener {
   onEnd (result: TeeResult): void
 }
 
-/** Passes a stream through and collects a copy of its body, up to `maxBytes`. Reads the source only as the consumer reads: backpressure is preserved. */
-export function tee (source: NodeJS.ReadableStream, maxBytes: number, listener: TeeListener): Transform {
+/**
+ * Passes a stream through and collects a copy of its body, up to `maxBytes`. Reads the source only as the consumer reads: backpressure is preserved.
+ *
+ * @param length the `Content-Length` of the body: a consumer that has it all may stop before the source ends
+ */
+export function tee (source: NodeJS.ReadableStream, maxBytes: number, listener: TeeListener, length?: number): Transform {
   let chunks: Buffer[] | undefined = []
   let bytes = 0
   let isStarted = false
   let hasFailed = false
   const end = (error?: Error | null) => {
     if (chunks === undefined) return
-    listener.onEnd(error == null ? Buffer.concat(chunks) : hasFailed ? 'failed' : 'cut')
+    const isWhole = error == null || (!hasFailed && bytes === length)
+    listener.onEnd(isWhole ? Buffer.concat(chunks) : hasFailed ? 'failed' : 'cut')
     chunks = undefined
   }
   const output: Transform = new Transform({

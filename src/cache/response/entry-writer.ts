@@ -55,7 +55,7 @@ export class EntryWriter {
   remove ({ request, state }: Pick<Source, 'request' | 'state'>, stale: Entry): void {
     const { key, varyRecord } = state
     if (key === undefined) return
-    const storageKey = varyRecord === undefined ? key : this.#varyIndex.keyOf(key, varyRecord.vary, request)
+    const storageKey = varyRecord === undefined ? key : this.#varyIndex.keyOf(key, varyRecord.vary, (state.keyed ?? request).headers)
     this.#shared.store.remove(storageKey.name, stale).catch(() => {})
   }
 
@@ -83,7 +83,7 @@ export class EntryWriter {
     if (lifetimeMs <= 0) return Promise.resolve(false)
     const vary = this.#policy.ttlMs === undefined ? parseVary(fieldOf(head, 'vary')) : []
     const names = vary === '*' ? [] : isCompressed ? vary.filter((name) => name !== 'accept-encoding') : vary
-    const key: CacheKey = names.length === 0 ? state.key : this.#varyIndex.keyOf(state.key, names, request)
+    const key: CacheKey = names.length === 0 ? state.key : this.#varyIndex.keyOf(state.key, names, (state.keyed ?? request).headers)
     const packed = encodeEntry({ ...head, key: key.text }, body)
     // The lock belongs to the key of the URL. An entry of another variant is stored without it.
     const lock = key.name === state.key.name ? run.fill?.lock : undefined

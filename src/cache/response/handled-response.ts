@@ -1,7 +1,7 @@
 import { formatCacheStatus } from '../../http/cache-status.ts'
 import type { Head, Lifetime, PayloadType } from '../storage/entry-codec.ts'
 import type { Fields } from '../freshness.ts'
-import { fieldPairs, tagsOf } from './stored-headers.ts'
+import { fieldPairs, removedFields, tagsOf } from './stored-headers.ts'
 import type { CacheRequest, CacheReply } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import { cacheabilityByResponse, cacheabilityByRoute } from './cacheability.ts'
@@ -26,7 +26,7 @@ export function cacheabilityOf ({ request, run, receivedAt }: HandledResponse, p
 }
 
 /** The stored head of a response. */
-export function headOf ({ reply, run, state, chosenTags }: HandledResponse, storedFields: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime, payloadType: PayloadType, hasOwnTag: boolean): Head {
+export function headOf ({ reply, run, state, after, chosenTags }: HandledResponse, storedFields: ReadonlyMap<string, Fields[string]>, lifetime: Lifetime, payloadType: PayloadType, hasOwnTag: boolean): Head {
   return {
     ...lifetime,
     status: reply.statusCode,
@@ -36,7 +36,8 @@ export function headOf ({ reply, run, state, chosenTags }: HandledResponse, stor
     coding: 'identity',
     payloadType,
     hasOwnTag,
-    fields: fieldPairs(storedFields)
+    fields: fieldPairs(storedFields),
+    removed: removedFields(run.before, after)
   }
 }
 
@@ -55,15 +56,22 @@ export function setCacheStatus (reply: CacheReply, run: HandlerRun, outcome: { i
   reply.header('cache-status', formatCacheStatus(status, run.statusBefore.field))
 }
 
+/** The `Content-Length` of a response; undefined if it has none. */
+export function lengthOf ({ after }: HandledResponse): number | undefined {
+  return after['content-length'] === undefined ? undefined : Number(after['content-length'])
+}
+
 /** Whether the body differs in length from its `Content-Length`: such a response is incomplete and is not stored (RFC 9111 section 3.3). */
-export function isShort ({ after }: HandledResponse, body: Buffer): boolean {
-  return after['content-length'] !== undefined && Number(after['content-length']) !== body.length
+export function isShort (handled: HandledResponse, body: Buffer): boolean {
+  const length = lengthOf(handled)
+  return length !== undefined && length !== body.length
 }
 
 /** The type of a payload, as it is stored. */
 export function payloadTypeOf (payload: unknown): PayloadType {
   if (typeof payload === 'string') return 'text'
-  return payload == null ? 'none' : Buffer.isBuffer(payload) ? 'bytes' : 'stream'
+  if (payload == null) return payload === null ? 'null' : 'none'
+  return Buffer.isBuffer(payload) ? 'bytes' : 'stream'
 }
 
 /** The bytes of a string, Buffer or empty payload; undefined for any other payload. */

@@ -4,7 +4,7 @@ import { formatCacheStatus } from '../../http/cache-status.ts'
 import { onClosed } from '../../http/response-lifecycle.ts'
 import { discardPayload, isStream, isStreaming } from '../../http/payload.ts'
 import { parseVary } from '../../http/vary.ts'
-import { bodyOf, headOf, isShort, cacheabilityOf, payloadTypeOf, restoreControl, setCacheStatus } from './handled-response.ts'
+import { bodyOf, headOf, isShort, lengthOf, cacheabilityOf, payloadTypeOf, restoreControl, setCacheStatus } from './handled-response.ts'
 import type { HandledResponse } from './handled-response.ts'
 import { browserControl } from './browser-cache-control.ts'
 import { fewestBytes } from './compression.ts'
@@ -20,7 +20,7 @@ import { EntryWriter, outage } from './entry-writer.ts'
 import type { CacheRequest, CacheReply } from '../http-message.ts'
 import { PendingResponse } from './pending-response.ts'
 import type { RoutePolicy } from '../options.ts'
-import { asType, joinFields, makePrivate } from './send-entry.ts'
+import { asType, makePrivate, setFields } from './send-entry.ts'
 import type { CacheRuntime } from '../runtime.ts'
 import type { Cacheability } from './cacheability.ts'
 import { isSuperseding } from '../invalidation/superseded-entry.ts'
@@ -97,7 +97,7 @@ export class ResponseFinalizer {
     const cacheability = this.#cacheabilityOfFreshened(handled, stale, added)
     for (const name of added.keys()) reply.removeHeader(name)
     reply.code(stale.status)
-    for (const [name, value] of fieldPairs(storedFields)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
+    setFields(reply, { fields: fieldPairs(storedFields), removed: stale.removed })
     completeFields(reply, storedFields, this.#policy, undefined)
     const reason = this.#uncacheableReason(handled)
     const entry: Entry = {
@@ -140,7 +140,7 @@ export class ResponseFinalizer {
     const forwardedStatus = reply.statusCode
     for (const name of Object.keys(handled.after)) if (String(handled.after[name]) !== String(run.before[name])) reply.removeHeader(name)
     reply.code(stale.status)
-    for (const [name, value] of stale.fields) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary') ?? undefined, value) : value)
+    setFields(reply, stale)
     if (this.#policy.browser !== undefined) reply.header('cache-control', browserControl(Object.fromEntries(stale.fields), this.#policy.browser, 0))
     this.#shared.lockQueue.abandon(run.fill, stale)
     this.#shared.stats.add('stale')
@@ -264,7 +264,7 @@ export class ResponseFinalizer {
       if (body === 'large') this.#replaceStored(handled, 'too-large')
       this.#shared.lockQueue.abandon(run.fill, isWhole || body === 'large' ? 'alone' : body === 'cut' ? 'again' : 'failed')
     }
-    const stream = tee(payload, this.#policy.maxBytes, { onStart: () => run.tracker?.reopen(), onEnd })
+    const stream = tee(payload, this.#policy.maxBytes, { onStart: () => run.tracker?.reopen(), onEnd }, lengthOf(handled))
     // A client that disconnects before the first read never starts the stream: destroy it on close.
     run.payload = stream
     const outgoing = this.#conditions.evaluate(handled, stream, false, drainingUse(run, stream))

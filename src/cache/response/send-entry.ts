@@ -80,13 +80,18 @@ function sendToHooks (request: CacheRequest, reply: CacheReply, entry: Entry, op
     reply.code(entry.status)
     options.state.hasNoType = reply.getHeader('content-type') === undefined
     options.state.handed = entry
-    reply.send(body)
+    reply.send(isAbsent(entry, request) ? entry.payloadType === 'null' ? null : undefined : body)
     return reply
   }
   const plain = plainBodyOf(entry)
   if (plain === undefined) return decompressBody(entry).then(sendPlain, () => options.otherwise() ?? reply)
   sendPlain(plain)
   return undefined
+}
+
+/** Whether the handler gave no payload, as for a redirect. The hook that Fastify adds to HEAD routes fails for null. */
+function isAbsent ({ payloadType }: Entry, { method }: CacheRequest): boolean {
+  return payloadType === 'none' || (payloadType === 'null' && method !== 'HEAD')
 }
 
 /** Bytes. Above this, copying the body into a string costs more than one write less saves. */
@@ -102,7 +107,7 @@ export function asText (payload: unknown): unknown {
 export function asType (payload: unknown, type: PayloadType): unknown {
   if (!Buffer.isBuffer(payload) || type === 'bytes') return payload
   if (type === 'stream') return Readable.from(payload.length === 0 ? [] : [payload])
-  if (type === 'none') return ''
+  if (type === 'none' || type === 'null') return ''
   return textOf(payload) ?? (type === 'text' || isUtf8(payload) ? payload.toString() : payload)
 }
 
@@ -122,9 +127,7 @@ function codingFor (entry: Entry, fields: RequestHeaders): Coding {
 function setStoredHeaders (reply: CacheReply, entry: Entry, coding: Coding, { browser, status }: SendOptions, only?: ReadonlySet<string>): void {
   const now = wallMs()
   const age = ageSeconds(entry, now)
-  for (const [name, value] of entry.fields) {
-    if (only === undefined || only.has(name)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary'), value) : value)
-  }
+  setFields(reply, entry, only)
   if (coding !== 'identity') {
     const entityTag = fieldOf(entry, 'etag')
     if (entityTag !== undefined) reply.header('etag', codedTag(entityTag, coding))
@@ -137,6 +140,14 @@ function setStoredHeaders (reply: CacheReply, entry: Entry, coding: Coding, { br
   // RFC 9111 section 5.1
   reply.header('age', String(age))
   reply.header('cache-status', formatCacheStatus(status, reply.getHeader('cache-status') as string | undefined, Math.floor(freshLeftMs(entry, now) / 1000)))
+}
+
+/** Sets the headers of an entry on a reply, on which hooks may have set others. */
+export function setFields (reply: CacheReply, { fields, removed }: Pick<Entry, 'fields' | 'removed'>, only?: ReadonlySet<string>): void {
+  if (removed !== undefined) for (const name of removed) reply.removeHeader(name)
+  for (const [name, value] of fields) {
+    if (only === undefined || only.has(name)) reply.header(name, name === 'vary' ? joinFields(reply.getHeader('vary'), value) : value)
+  }
 }
 
 function controlFieldsOf (entry: Entry): Fields {

@@ -43,6 +43,15 @@ export function addedFields (before: Fields, after: Fields): Map<string, Fields[
   return added
 }
 
+/** Headers of a response that belong to the request, or that caches on the way need, although the handler has removed them. */
+const neverRemoved = new Set(['set-cookie', 'vary', 'cache-status'])
+
+/** Names of headers that hooks had set and the handler has removed; undefined for none. */
+export function removedFields (before: Fields, after: Fields): readonly string[] | undefined {
+  const removed = Object.keys(before).filter((name) => before[name] !== undefined && after[name] === undefined && !neverRemoved.has(name))
+  return removed.length === 0 ? undefined : removed
+}
+
 function withoutMembers (value: Fields[string], before: Fields[string]): string {
   const existing = parseVary(before)
   const names = parseVary(value)

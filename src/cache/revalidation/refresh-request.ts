@@ -1,4 +1,4 @@
-import type { CacheRequest } from '../http-message.ts'
+import type { CacheRequest, RequestHeaders } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import type { RefreshRequest, RequestOrigin } from './background-refresh.ts'
 
@@ -13,21 +13,38 @@ export function isIdentity (name: string): boolean {
   return identities.has(name)
 }
 
+/** `rewriteUrl` is applied to the internal request too. */
+function urlFor ({ raw: { originalUrl } }: CacheRequest, url: string): string {
+  return originalUrl ?? url
+}
+
+/**
+ * Whether an internal request can have the URL of a client's request. `inject` parses it (URL standard), which resolves dot segments, encodes quotes
+ * and leaves the scheme and host of an absolute form out: the result would be another key, and perhaps another resource.
+ *
+ * @param url path and query of the cache key
+ */
+export function isRepeatable (request: CacheRequest, url: string): boolean {
+  const target = urlFor(request, url)
+  const parsed = URL.parse(target.startsWith('//') ? `http://localhost${target}` : target, 'http://localhost')
+  return parsed !== null && parsed.pathname + parsed.search === target
+}
+
 /**
  * The internal request that fills the key of a client's request. The router and `rewriteUrl` must choose the same route, although what they read is not
  * in the key; and hooks must see the scheme and host of the client, although the proxy that reported them is not involved.
  *
  * @param url path and query of the cache key
+ * @param keyed headers of the cache key: validation and hooks may have changed those of the request
  */
-export function refreshRequestFor (request: CacheRequest, url: string, policy: Pick<RoutePolicy, 'vary' | 'constraintNames'>): RefreshRequest {
-  const { raw: { headers, originalUrl, socket }, protocol, host } = request
+export function refreshRequestFor (request: CacheRequest, url: string, keyed: RequestHeaders, policy: Pick<RoutePolicy, 'vary' | 'constraintNames'>): RefreshRequest {
+  const { raw: { headers, socket }, protocol, host } = request
   const { hostname, port } = request as unknown as RequestOrigin
-  const fields = { 'user-agent': 'fastify-prism', ...chosenFields(headers, ['host', ...policy.vary]) }
+  const fields = { 'user-agent': 'fastify-prism', ...chosenFields(headers, ['host']), ...chosenFields(keyed, policy.vary) }
   const forwarded = forwardedFields(request)
   const hasProxy = Object.keys(forwarded).length > 0
   return {
-    // `rewriteUrl` is applied to the internal request too.
-    url: originalUrl ?? url,
+    url: urlFor(request, url),
     fields,
     routingFields: { ...routingFields(request, policy), ...forwarded },
     origin: { protocol, host, ...(hostname === undefined ? {} : { hostname }), ...(port === undefined ? {} : { port }) },

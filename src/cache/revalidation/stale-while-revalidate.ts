@@ -7,7 +7,7 @@ import { acquireRequestOf } from '../single-flight/fill-lock.ts'
 import type { CacheRequest } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
 import { BackgroundRefresh } from './background-refresh.ts'
-import { isIdentity, refreshRequestFor } from './refresh-request.ts'
+import { isIdentity, isRepeatable, refreshRequestFor } from './refresh-request.ts'
 import type { CacheRuntime } from '../runtime.ts'
 import type { HandlerContext } from '../handler-context.ts'
 
@@ -37,8 +37,9 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
    */
   async begin (context: HandlerContext<Request>, lookup: Lookup<Entry>, stale: Entry): Promise<InProcessFill<Entry> | undefined> {
     const name = context.state.key?.name ?? ''
-    if (this.#isBusy(name, lookup)) return undefined
-    if (this.#mayRefresh()) {
+    const mayRefresh = this.#mayRefresh(context)
+    if (this.#isBusy(name, lookup, mayRefresh)) return undefined
+    if (mayRefresh) {
       this.#refresh(context, lookup, stale)
       return undefined
     }
@@ -51,16 +52,16 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
 
   /** Refreshes a fresh entry early, if an internal request can do it. */
   early (context: HandlerContext<Request>, lookup: Lookup<Entry>, entry: Entry): void {
-    if (this.#mayRefresh() && !this.#isBusy(context.state.key?.name ?? '', lookup)) this.#refresh(context, lookup, entry)
+    if (this.#mayRefresh(context) && !this.#isBusy(context.state.key?.name ?? '', lookup, true)) this.#refresh(context, lookup, entry)
   }
 
-  #mayRefresh (): boolean {
-    return this.#isAnonymous && performance.now() > this.#rejectedUntil
+  #mayRefresh ({ request, state }: HandlerContext<Request>): boolean {
+    return this.#isAnonymous && performance.now() > this.#rejectedUntil && isRepeatable(request, state.key?.url ?? '')
   }
 
-  #isBusy (name: string, lookup: Lookup<Entry>): boolean {
+  #isBusy (name: string, lookup: Lookup<Entry>, mayRefresh: boolean): boolean {
     const { singleFlight, store, refreshes } = this.#runtime
-    if (this.#mayRefresh() && !refreshes.hasRoom) return true
+    if (mayRefresh && !refreshes.hasRoom) return true
     return this.#delayed.has(name) || singleFlight.find(name, lookup.minSequence, store.tick, lookup.tick) !== undefined
   }
 
@@ -83,7 +84,7 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
   #refresh ({ request, state }: HandlerContext<Request>, lookup: Lookup<Entry>, stale: Entry): void {
     const name = state.key?.name ?? ''
     const refresh = new BackgroundRefresh(name, stale, this.#fill(name, lookup))
-    const internalRequest = refreshRequestFor(request, state.key?.url ?? '', this.#policy)
+    const internalRequest = refreshRequestFor(request, state.key?.url ?? '', (state.keyed ?? request).headers, this.#policy)
     const { lockQueue, refreshes, stats } = this.#runtime
     const work = async () => {
       if (!await this.#tryAcquire(refresh.fill, name, lookup)) return refresh.fill.end('again')

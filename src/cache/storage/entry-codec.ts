@@ -7,7 +7,7 @@ import { TwoGenerationLru } from '../../shared/lru.ts'
 const codings = ['identity', 'gzip', 'br'] as const
 
 /** Types of payload that a handler produces. The index is stored in the entry: only append. `unknown`: stored by a version that did not record it. */
-const payloadTypes = ['unknown', 'text', 'bytes', 'stream', 'none'] as const
+const payloadTypes = ['unknown', 'text', 'bytes', 'stream', 'none', 'null'] as const
 
 /** The type of the payload that a response was stored from. */
 export type PayloadType = typeof payloadTypes[number]
@@ -43,6 +43,8 @@ export interface Head extends Lifetime {
   readonly hasOwnTag: boolean
   /** names in lower case, each once, with several values joined; only `set-cookie` is repeated */
   readonly fields: readonly (readonly [name: string, value: string])[]
+  /** names of headers that hooks had set before the handler, and that it removed; undefined for none */
+  readonly removed?: readonly string[] | undefined
 }
 
 /** A stored response. */
@@ -50,9 +52,10 @@ export interface Entry extends Head {
   readonly body: Buffer
 }
 
-// Layout, little-endian: version u8, flags u8 (2 bits of coding, 1 for mustRevalidate, 3 of payload type, 1 for hasOwnTag), status u16, bytes of text u32, bytes of body u32,
+// Layout, little-endian: version u8, flags u8 (2 bits of coding, 1 for mustRevalidate, 3 of payload type, 1 for hasOwnTag, 1 for removed headers), status u16, bytes of text u32, bytes of body u32,
 // stale while u32, random ID 8 bytes, sequence f64, born at f64, fresh for ms f64, stale if error u32, CRC-32 of the head u32, text, body.
-// The text is lines: key, count of tags, tags, then names and values in turn; none of them can hold a line break.
+// The text is lines: key, count of tags, tags, then names and values in turn, then the names of removed headers where there are some; none of them can hold
+// a line break.
 const version = 2
 const fixedBytes = 56
 const idAt = 16
@@ -60,14 +63,16 @@ const checksumAt = 52
 const mustRevalidateFlag = 4
 const payloadTypeShift = 3
 const ownTagFlag = 64
+const removedFlag = 128
 
 /** Encodes an entry. */
 export function encodeEntry (head: Head, body: Buffer): Buffer {
   const lines = [head.key, String(head.tags.length), ...head.tags.map((tag) => encodeURIComponent(tag.toWellFormed())), ...head.fields.flat()]
+  if (head.removed !== undefined) lines.push(head.removed.join(','))
   const text = lines.join('\n')
   const packed = Buffer.allocUnsafe(fixedBytes + text.length + body.length)
   packed[0] = version
-  packed[1] = codings.indexOf(head.coding) + (head.mustRevalidate ? mustRevalidateFlag : 0) + (payloadTypes.indexOf(head.payloadType) << payloadTypeShift) + (head.hasOwnTag ? ownTagFlag : 0)
+  packed[1] = codings.indexOf(head.coding) + (head.mustRevalidate ? mustRevalidateFlag : 0) + (payloadTypes.indexOf(head.payloadType) << payloadTypeShift) + (head.hasOwnTag ? ownTagFlag : 0) + (head.removed === undefined ? 0 : removedFlag)
   packed.writeUInt16LE(head.status, 2)
   packed.writeUInt32LE(text.length, 4)
   packed.writeUInt32LE(body.length, 8)
@@ -170,6 +175,7 @@ function readHead (packed: Buffer, bytes: string): Head | undefined {
   const flags = packed.readUInt8(1)
   const coding = codings[flags & 3]
   if (coding === undefined) return undefined
+  const removed = (flags & removedFlag) === 0 ? undefined : lines.pop()?.split(',')
   const head = {
     status: packed.readUInt16LE(2),
     sequence: packed.readDoubleLE(24),
@@ -183,7 +189,8 @@ function readHead (packed: Buffer, bytes: string): Head | undefined {
     hasOwnTag: (flags & ownTagFlag) !== 0,
     key: lines[0] ?? '',
     tags: lines.slice(2, fieldsAt).map(decodeURIComponent),
-    fields: pairs(lines, fieldsAt)
+    fields: pairs(lines, fieldsAt),
+    removed
   }
   decodedHeads.set(bytes, head)
   return head
