@@ -18,6 +18,8 @@ const writesPerBatch = 500
 /** Pings of one turn of the event loop. */
 const pingsPerTurn = 500
 const drainStepMs = 50
+/** How many times the even share of connections a step closes at most when earlier steps were late. */
+const mostCatchUp = 1.4
 
 /** The live connections of this process. */
 export class Connections {
@@ -116,9 +118,11 @@ export class Connections {
     this.#drainedAt = performance.now() + ms
     this.#stopTicks()
     const leaving = [...this.#all]
-    const steps = Math.ceil(ms / drainStepMs)
-    for (let step = 0; step < steps && leaving.length > 0; step++) {
-      for (const connection of leaving.splice(0, Math.ceil(leaving.length / (steps - step)))) this.#closeAtDrain(connection)
+    const evenly = leaving.length / Math.ceil(ms / drainStepMs)
+    while (leaving.length > 0) {
+      // What is open at the shutdown's deadline is cut off: late steps are made up for, but not all at once.
+      const stepsLeft = Math.max(1, (this.#drainedAt - performance.now()) / drainStepMs)
+      for (const connection of leaving.splice(0, Math.ceil(Math.min(leaving.length / stepsLeft, mostCatchUp * evenly)))) this.#closeAtDrain(connection)
       await pause(drainStepMs)
     }
   }

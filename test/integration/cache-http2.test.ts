@@ -168,9 +168,9 @@ t.test('cache shares nothing that a handler has read from the response of HTTP/2
   const client = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
   t.after(() => client.destroy())
   const send = async (path: string, user: string) => {
-    const answer = await read(client.request({ ':path': path, 'x-user': user }))
+    const response = await read(client.request({ ':path': path, 'x-user': user }))
     await stored(app)
-    return answer
+    return response
   }
 
   for (const name of Object.keys(reads)) for (const user of ['admin', 'guest']) t.match(await send(`/${name}`, user), { cache: /detail=unkeyed/ }, name)
@@ -187,9 +187,9 @@ t.test('pseudo-header fields that the key contains are no unkeyed inputs, and th
   const client = connect(`http://127.0.0.1:${(app.server.address() as AddressInfo).port}`)
   t.after(() => client.destroy())
   const send = async (path: string) => {
-    const answer = await read(client.request({ ':path': path, ':authority': 'a.example' }))
+    const response = await read(client.request({ ':path': path, ':authority': 'a.example' }))
     await stored(app)
-    return answer
+    return response
   }
 
   for (const cache of [/stored/, /hit/]) for (const path of ['/method', '/path', '/hosted']) t.match(await send(path), { cache }, path)

@@ -34,7 +34,7 @@ async function embeddingApp (t: Test, cache: Route, { isHooked = false } = {}) {
     await stored(app)
     return response
   }
-  return { app, get, answer: (next: number) => { status = next } }
+  return { app, get, respondWith: (next: number) => { status = next } }
 }
 
 const removed = { 'x-frame-options': undefined, 'x-powered-by': undefined, 'x-raw': undefined, 'referrer-policy': 'no-referrer' }
@@ -42,7 +42,7 @@ const removed = { 'x-frame-options': undefined, 'x-powered-by': undefined, 'x-ra
 for (const isHooked of [false, true]) {
   for (const cache of [{ ttl: '5m' }, { ttl: 'response' }] as Route[]) {
     t.test(`a header of a hook that the handler has removed is on no hit, with ttl ${String(cache.ttl)}${isHooked ? ' and an onSend hook after the cache' : ''}`, async (t) => {
-      const { app, get, answer } = await embeddingApp(t, cache, { isHooked })
+      const { app, get, respondWith } = await embeddingApp(t, cache, { isHooked })
       t.match(await get(), { headers: { ...removed, 'cache-status': /stored/ } })
       const hit = await get()
       t.match(hit, { body: 'page', headers: { ...removed, 'cache-status': /hit/ } })
@@ -51,7 +51,7 @@ for (const isHooked of [false, true]) {
 
       for (const status of [304, 500]) {
         await app.cache.purge('embed', { soft: true })
-        answer(status)
+        respondWith(status)
         t.match(await get(), { statusCode: 200, body: 'page', headers: removed }, `after ${status}`)
       }
     })
