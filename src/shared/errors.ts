@@ -14,7 +14,8 @@ interface UnavailableError extends FastifyError {
 }
 
 function createUnavailableError<Args extends unknown[] = []> (code: string, message: string): new (...args: Args) => UnavailableError {
-  return class extends createError<Args>(code, message, 503) {
+  // The name of the class is that of @fastify/error: NestJS responds 500 to errors of classes with another one.
+  return class FastifyError extends createError<Args>(code, message, 503) {
     headers = { 'retry-after': String(retryAfterSeconds) }
     retryAfterSeconds = retryAfterSeconds
   }
