@@ -38,6 +38,11 @@ t.test('each 503 of the package has Retry-After, in its headers and as a number'
   for (const { code, headers, retryAfterSeconds } of unavailable) t.same([headers, retryAfterSeconds], [{ 'retry-after': '1' }, 1], code)
 })
 
+// NestJS responds 500 to errors whose class has another name.
+t.test('error classes have the name of those of @fastify/error', async (t) => {
+  t.same(made.filter(({ error }) => error.constructor.name !== 'FastifyError').map(({ name }) => name), [])
+})
+
 t.test('docs/errors.md lists each error with its status, and no other', async (t) => {
   const told = tableOf('docs/errors.md', 'code').map(([code = '', status]): [string, number] => [code, Number(status)])
 
