@@ -6,7 +6,7 @@ import { faults } from '../support/faults.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
-import { countWrites } from '../support/writes.ts'
+import { atRest, countWrites } from '../support/writes.ts'
 
 const options = { ttl: '5m', tags: ['all'] } as const
 const refresh = { ...options, refresh: true } as const
@@ -162,6 +162,7 @@ t.test('a hit of cache.wrap is one MGET of the value, its tags and the epoch', a
   await app.cache.wrap('rows', 1, options, () => 'stored')
   await stored(app)
   const writes = countWrites(t, Number(new URL(url).port))
+  await atRest(writes, app.redisPool.batch)
 
   t.equal(await app.cache.wrap('rows', 1, options, never), 'stored')
   t.same([writes.writes, ...writes.commands], [1, ['MGET', 1]])

@@ -5,7 +5,7 @@ import { faults } from '../support/faults.ts'
 import { startRig } from '../support/proxied-redis.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
-import { countWrites } from '../support/writes.ts'
+import { atRest, countWrites } from '../support/writes.ts'
 
 const options = { ttl: '5m', tags: ['all'] } as const
 
@@ -89,6 +89,7 @@ t.test('cache.wrap reads once for all callers of a turn, but not for callers wit
   await stored(app)
 
   const count = countWrites(t, port)
+  await atRest(count, app.redisPool.batch)
   await call(['a'])
   const bytesOfOne = count.bytes
   count.clear()

@@ -4,7 +4,7 @@ import { startRedis } from '../support/redis.ts'
 import { startStack } from '../support/stack.ts'
 import type { Stack } from '../support/stack.ts'
 import { until } from '../support/until.ts'
-import { countWrites } from '../support/writes.ts'
+import { atRest, countWrites } from '../support/writes.ts'
 import type { Writes } from '../support/writes.ts'
 
 async function start (t: Test): Promise<{ stack: Stack, written: Writes, url: string }> {
@@ -12,7 +12,9 @@ async function start (t: Test): Promise<{ stack: Stack, written: Writes, url: st
   const stack = await startStack(t, { url }, { events: false })
   await stack.page()
   await until(async () => /hit/.test((await stack.page()).cache), { what: 'a stored page' })
-  return { stack, written: countWrites(t, port), url }
+  const written = countWrites(t, port)
+  await atRest(written, stack.app.redisPool.batch)
+  return { stack, written, url }
 }
 
 t.test('a hit with session and limit sends Redis one write', async (t) => {
@@ -41,7 +43,7 @@ t.test('a hit of a page that is new to the process sends Redis one write', async
   const { stack, written, url } = await start(t)
   const other = await startStack(t, { url }, { events: false })
   await until(async () => /hit/.test((await other.page('seen elsewhere')).cache), { what: 'a stored page' })
-  written.clear()
+  await atRest(written, other.app.redisPool.batch)
 
   const { cache } = await stack.page('seen elsewhere')
 
@@ -54,7 +56,7 @@ t.test('an expected page that is missing is looked up a second time before its h
   let writesBefore = 0
   stack.onRun = () => { writesBefore = written.writes }
   await stack.purge()
-  written.clear()
+  await atRest(written, stack.app.redisPool.batch)
 
   t.match((await stack.page()).cache, /fwd=miss/)
 
@@ -73,8 +75,7 @@ t.test('a request that only reads its session sends Redis one write without a wr
 t.test('a rejected request sends Redis one write, and none once the rejection is known', async (t) => {
   const { stack, written } = await start(t)
   t.same([await stack.few(), await stack.few()], [200, 200])
-  await stack.app.redisPool.batch.command('PING', [], 'background')
-  written.clear()
+  await atRest(written, stack.app.redisPool.batch)
 
   t.equal(await stack.few(), 429)
   t.equal(written.writes, 1)
@@ -91,8 +92,7 @@ t.test('a rejected request for an unknown page receives a response after one wri
   const remoteAddress = '203.0.113.9'
   const few = (n: number) => stack.app.inject({ url: `/few?n=${n}`, remoteAddress, headers: { cookie: stack.cookie } })
   t.same([(await few(1)).statusCode, (await few(2)).statusCode], [200, 200])
-  await stack.app.redisPool.batch.command('PING', [], 'background')
-  written.clear()
+  await atRest(written, stack.app.redisPool.batch)
   const writesBefore: number[] = []
   stack.onReply = () => writesBefore.push(written.writes)
 
@@ -123,7 +123,7 @@ t.test('fifty concurrent clients with different pages share commands: at most a 
     return { url: `/page?n=${index}`, headers: { cookie: `${cookie?.name}=${cookie?.value}` }, remoteAddress: `10.0.0.${index}` }
   }))
   const rounds = 20
-  written.clear()
+  await atRest(written, stack.app.redisPool.batch)
 
   await Promise.all(clients.map(async (request) => {
     for (let round = 0; round < rounds; round++) t.match((await stack.app.inject(request)).headers['cache-status'], /hit/)

@@ -7,7 +7,7 @@ import type { RateLimitOptions } from '../../plugins/rate-limit.ts'
 import { commandTimeout } from '../support/deadline.ts'
 import { startRedisProcess } from '../support/redis-process.ts'
 import { until } from '../support/until.ts'
-import { countWrites } from '../support/writes.ts'
+import { atRest, countWrites } from '../support/writes.ts'
 
 const secrets = ['a secret of the tests: 32 or more']
 const userOf = (request: FastifyRequest) => (request as { user?: string }).user
@@ -129,6 +129,7 @@ t.test('a cached hit under a quota of preHandler is counted, in one write if no 
   })
   await until(async () => /hit/.test(String((await app.inject('/')).headers['cache-status'])), { what: 'a stored page' })
   const written = countWrites(t, port)
+  await atRest(written, app.redisPool.batch)
   const before = await app.inject('/')
   const after = await app.inject('/')
 

@@ -11,7 +11,7 @@ import { reached } from '../support/wait-for-redis.ts'
 import { startRedis } from '../support/redis.ts'
 import { buildSessionApp, sessionSecrets } from '../support/session-app.ts'
 import { until } from '../support/until.ts'
-import { countWrites } from '../support/writes.ts'
+import { atRest, countWrites } from '../support/writes.ts'
 
 test('session plugin', async (t) => {
   const redis = await startRedis(t)
@@ -55,6 +55,7 @@ test('session plugin', async (t) => {
     const browser = new Browser(app)
     await browser.post('/sign-in/ada')
     const count = countWrites(t, redis.port)
+    await atRest(count, app.redisPool.batch)
     const costOf = async (pending: Promise<unknown>) => {
       await pending
       const { writes, commandCount } = count

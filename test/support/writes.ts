@@ -1,6 +1,7 @@
 import { Socket } from 'node:net'
 import { CommandReader } from './command-reader.ts'
 import type { Owner } from './cleanup-scope.ts'
+import type { Batch } from '../../src/redis/batch/batch.ts'
 
 type WriteOne = (chunk: Buffer | string, encoding: BufferEncoding, done: (error?: Error | null) => void) => void
 type WriteMany = (chunks: Array<{ chunk: Buffer | string, encoding: BufferEncoding }>, done: (error?: Error | null) => void) => void
@@ -33,6 +34,21 @@ export function countWrites (owner: Owner, ...ports: number[]): Writes {
     if (counters.size === 0) stopListening()
   })
   return counter
+}
+
+/**
+ * Waits until earlier requests and jobs have no command left to send, then resets all counts.
+ *
+ * A response is sent before its fill, and a fill's lock may be extended in the turn in which it is released. A script that Redis does not have is sent a second
+ * time. So two commands in a row must have been sent alone.
+ */
+export async function atRest (written: Writes, batch: Batch): Promise<void> {
+  for (let alone = 0; alone < 2;) {
+    written.clear()
+    await batch.command('PING', [], 'background')
+    alone = written.commandCount === 1 ? alone + 1 : 0
+  }
+  written.clear()
 }
 
 class WriteCounter implements Writes {
