@@ -1,5 +1,8 @@
 import { rejectOption } from '../shared/option-readers.ts'
 
+/** In place of the null that JSON makes of an undefined element: a number in a form in which JSON writes none. */
+const undefinedElement = (JSON as unknown as { rawJSON (text: string): object }).rawJSON('0e0')
+
 /**
  * Serializes a value as JSON with sorted object keys.
  *
@@ -11,7 +14,8 @@ import { rejectOption } from '../shared/option-readers.ts'
 export function stableJson (option: string, value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value)
   // An object with `toJSON`, such as a Date, arrives as the result of that method.
-  const sorted = (_name: string, each: unknown) => {
+  const sorted = function (this: unknown, _name: string, each: unknown) {
+    if (each === undefined && Array.isArray(this)) return undefinedElement
     if (!isJsonValue(each)) return rejectOption(option, 'made of JSON values: strings, finite numbers, booleans, null, arrays and plain objects', kindOf(each))
     return typeof each === 'object' && each !== null && !Array.isArray(each) ? withSortedKeys(each) : each
   }

@@ -76,6 +76,26 @@ t.test('cache shares nothing of a prototype that a hook has put before that of a
   }
 })
 
+t.test('cache shares nothing of what a hook has set in place of a property of Fastify', async (t) => {
+  const app = await cachingApp(t)
+  const puts: Record<string, [put: (request: FastifyRequest, reply: FastifyReply) => unknown, read: (request: FastifyRequest, reply: FastifyReply) => unknown]> = {
+    server: [(request) => Object.defineProperty(request, 'server', { configurable: true, value: { user: user(request) } }), ({ server }) => (server as unknown as { user: string }).user],
+    fixed: [(request) => Object.defineProperty(request, 'is404', { value: user(request) }), ({ is404 }) => is404],
+    options: [(request) => Object.defineProperty(request, 'routeOptions', { configurable: true, value: { user: user(request) } }), ({ routeOptions }) => (routeOptions as unknown as { user: string }).user],
+    time: [(request, reply) => { const name = user(request); Object.defineProperty(reply, 'elapsedTime', { configurable: true, get: () => name }) }, (_request, { elapsedTime }) => elapsedTime],
+    error: [(request) => Object.assign(request, { validationError: new Error(user(request)) }), ({ validationError }) => validationError?.message],
+    query: [(request) => { const name = user(request); request.query = new Proxy({ of: 'x' }, { get: (target, key) => key === 'to' ? name : Reflect.get(target, key) as unknown }) }, ({ query }) => (query as { to: string }).to],
+    nested: [(request) => { const name = user(request); request.query = { of: new Proxy(['x', 'x'], { get: (target, key) => key === 'to' ? name : Reflect.get(target, key) as unknown }) } }, ({ query }) => (query as { of: { to: string } }).of.to]
+  }
+  for (const [name, [put, read]] of Object.entries(puts)) {
+    app.get(`/${name}`, { config: { cache }, preHandler: async (request, reply) => { put(request, reply) } }, async (request, reply) => ({ to: read(request, reply) }))
+  }
+
+  for (const name of Object.keys(puts)) {
+    for (const user of ['alice', 'bob', 'carol']) t.match(await sendRequest(app, `/${name}?of=x${name === 'nested' ? '&of=x' : ''}`, { 'x-user': user }), { body: user, status: /detail=unkeyed/ }, `${name}: ${user}`)
+  }
+})
+
 t.test('a fixed getter that reads what is tracked, as that of @fastify/express for the protocol, keeps no response from being stored, and counts when it is read', async (t) => {
   const app = await cachingApp(t)
   app.addHook('onRequest', async (request) => { Object.defineProperty(request.raw, 'of', { get: () => user(request) }) })

@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { inspect } from 'node:util'
 import t from 'tap'
 import { cachingApp, stored } from '../support/caching.ts'
 import { faults } from '../support/faults.ts'
@@ -236,16 +237,16 @@ t.test('cache.wrap shares runs in the process during a Redis outage, and stores 
 t.test('cache.wrap distinguishes names and parameters, and rejects parameters that JSON cannot represent', async (t) => {
   const app = await cachingApp(t)
   const get = async (name: string, params: unknown) => {
-    const value = await app.cache.wrap(name, params, options, () => `${name} ${JSON.stringify(params)}`)
+    const value = await app.cache.wrap(name, params, options, () => `${name} ${inspect(params)}`)
     await stored(app)
     return value
   }
 
   const same = [{ a: 1, b: { c: 2, d: 3 } }, { b: { d: 3, c: 2 }, a: 1 }, { a: 1, b: { c: 2, d: 3 }, e: undefined }]
-  const apart = ['', '{}', 0, 1, '1', null, 'null', undefined, 'undefined', [], {}, [[1], 2], [1, 2], '{a}:b', new Date(0), Buffer.from('x'), { __proto__: null, x: 1 }]
+  const apart = ['', '{}', 0, 1, '1', null, 'null', undefined, 'undefined', [], {}, [undefined], [null], [0], [undefined, null], [[1], 2], [1, 2], '{a}:b', new Date(0), Buffer.from('x'), { __proto__: null, x: 1 }]
   t.same(await Promise.all(same.map((each) => get('rows', each))), Array(3).fill(await get('rows', same[0])))
   for (const [index, params] of apart.entries()) {
-    for (const name of ['rows', '{rows}']) t.equal(await get(name, params), `${name} ${JSON.stringify(params)}`, `${name} ${index}`)
+    for (const name of ['rows', '{rows}']) t.equal(await get(name, params), `${name} ${inspect(params)}`, `${name} ${index}`)
   }
   for (const params of [new Map([[1, 2]]), { ids: new Set([1]) }, [NaN], Infinity, 1n, Symbol('x'), { of: () => 1 }, new URLSearchParams('a=1'), /x/]) {
     await t.rejects(get('rows', params), { code: 'PRISM_ERR_OPTION' })

@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { CacheRequest } from '../http-message.ts'
 import { copyOf, copyRecord, hasValidator, isRecord, isSame, validate } from './validated-inputs.ts'
 import type { Input } from './validated-inputs.ts'
@@ -26,6 +27,8 @@ export function changedIn (before: Inputs, request: CacheRequest, listed: Readon
 
 function changedPart (part: keyof Inputs, before: Input, request: CacheRequest, listed?: ReadonlySet<string>): string | undefined {
   const now = (request[part] ?? {}) as unknown
+  // A proxy may show a different value at each read.
+  if (types.isProxy(now)) return `request.${part}`
   const expected = hasValidator(request, part) ? validatedOf(request, part, before) : before
   if (!isRecord(expected) || !isRecord(now)) return isSame(expected, now) ? undefined : `request.${part}`
   const isUnlisted = (name: string) => listed?.has(name) === false && name in before

@@ -56,7 +56,7 @@ function replaceQuery (request: CacheRequest, { inputs }: CacheRequestState, { q
 /** Tracks the inputs that the handler reads. */
 function trackInputs (run: HandlerRun, request: CacheRequest, reply: CacheReply, { key }: CacheRequestState, policy: RoutePolicy, host: string, validators: Record<string, string>): void {
   const partition = typeof policy.partition === 'function' ? 'function' as const : policy.partition
-  const covered = { fields: policy.vary, partition, host, url: key?.url ?? request.url, received: request.raw.url, validation: !attachesHeaderErrors(request, policy) }
+  const covered = { fields: policy.vary, partition, host, url: key?.url ?? request.url, received: request.raw.url, validation: isValidationKeyed(request, policy) }
   const status = reply.statusCode
   const tracker = new InputTracker(request, reply, covered, run.before, validators)
   // A status set by a hook may depend on any input.
@@ -82,17 +82,18 @@ function hasSerializer (reply: CacheReply): boolean {
   return (reply as unknown as Record<symbol, unknown>)[key] != null
 }
 
-/** `request.routeOptions` makes an object at each read. */
-const attaching = new WeakMap<RoutePolicy, boolean>()
+/** What a route attaches of its validation. `request.routeOptions` makes an object at each read. */
+const attaching = new WeakMap<RoutePolicy, 'nothing' | 'errors' | 'header errors'>()
 
-/** Whether the handler sees the errors of validated headers. Other results of validation are a function of the key. */
-function attachesHeaderErrors (request: CacheRequest, policy: RoutePolicy): boolean {
-  const before = attaching.get(policy)
-  if (before !== undefined) return before
-  const { attachValidation, schema } = (request as { routeOptions?: { attachValidation?: boolean, schema?: { headers?: unknown } } }).routeOptions ?? {}
-  const attaches = attachValidation === true && schema?.headers !== undefined
-  attaching.set(policy, attaches)
-  return attaches
+/** Whether `request.validationError` is a function of the key: the error of validated headers is not, nor one that a hook has set. */
+function isValidationKeyed (request: CacheRequest, policy: RoutePolicy): boolean {
+  let attached = attaching.get(policy)
+  if (attached === undefined) {
+    const { attachValidation, schema } = (request as { routeOptions?: { attachValidation?: boolean, schema?: { headers?: unknown } } }).routeOptions ?? {}
+    attached = attachValidation !== true ? 'nothing' : schema?.headers === undefined ? 'errors' : 'header errors'
+    attaching.set(policy, attached)
+  }
+  return attached === 'errors' || (attached === 'nothing' && (request as { validationError?: unknown }).validationError == null)
 }
 
 const none = Object.freeze({})

@@ -70,7 +70,7 @@ function trackOwnProperties (target: Tracked, keys: readonly PropertyKey[], trac
   const isOfClass = classOf(target) !== undefined
   let undo: (() => void)[] | undefined
   for (const key of keys) {
-    if (key === slotKey || kind.isFree(key, target) || (isOfClass && kind.accessors?.has(key) === true)) continue
+    if (key === slotKey || (kind.isFree(key, target) && !hidesGetter(target, key, kind)) || (isOfClass && kind.accessors?.has(key) === true)) continue
     const descriptor = Object.getOwnPropertyDescriptor(target, key)
     const isReplaced = descriptor?.get !== undefined && descriptor.get === kind.replaced.get(key)?.get
     if (kind.staysReplaced?.has(key) === true && (isReplaced || descriptor?.writable === true)) {
@@ -86,6 +86,16 @@ function trackOwnProperties (target: Tracked, keys: readonly PropertyKey[], trac
     else undo.push(replaceFixed(target, key, descriptor, tracker, () => report(kind, tracker, key)))
   }
   return undo
+}
+
+/** Whether a hook has defined an own property in place of a getter of Fastify, such as `request.server`. */
+function hidesGetter (target: Target, key: PropertyKey, kind: Kind): boolean {
+  if (!kind.movesOthers || typeof key === 'symbol' || kind.missing?.includes(key) === true || kind.constructed(target).includes(key)) return false
+  for (let level = Object.getPrototypeOf(target) as object | null; level !== null; level = Object.getPrototypeOf(level) as object | null) {
+    const descriptor = Object.getOwnPropertyDescriptor(level, key)
+    if (descriptor !== undefined) return descriptor.get !== undefined
+  }
+  return false
 }
 
 function move (target: Target, key: PropertyKey, descriptor: PropertyDescriptor, slot: Slot): void {

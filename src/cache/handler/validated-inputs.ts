@@ -1,4 +1,4 @@
-import { isDeepStrictEqual } from 'node:util'
+import { isDeepStrictEqual, types } from 'node:util'
 import type { CacheRequest } from '../http-message.ts'
 
 /** A request's query, parameters or headers. */
@@ -69,10 +69,10 @@ export function copyRecord (value: Input | null | undefined): Record<string, unk
   return copy
 }
 
-/** Deep equality of what validators make. Objects that may hold more than they show are equal only to themselves. */
+/** Deep equality of what validators make. Objects that may hold more than they show are equal only to themselves, and a proxy to nothing. */
 export function isSame (a: unknown, b: unknown): boolean {
   if (Object.is(a, b)) return true
-  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return false
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null || types.isProxy(b)) return false
   if (isRecord(a) || Array.isArray(a)) return Array.isArray(a) === Array.isArray(b) && (isRecord(b) || Array.isArray(b)) && isSameRecord(a as Input, b as Input)
   if (Object.getPrototypeOf(a) !== Object.getPrototypeOf(b)) return false
   if (a instanceof Set || a instanceof Map) return isSame([...a], [...b as Set<unknown>])
