@@ -2,7 +2,6 @@ import { normaliseField } from '../../http/vary.ts'
 import { sessionIdentity } from '../../shared/session-identity.ts'
 import { joinFields } from '../response/send-entry.ts'
 import { noCompressionHeader } from './absent-inputs.ts'
-import { adoptClasses } from './adopt-classes.ts'
 import { trackContextStore } from './context-store.ts'
 import { viewHeaders } from './header-view.ts'
 import type { ReadListener, RequestFields, Target } from './read-listener.ts'
@@ -108,7 +107,6 @@ export class InputTracker implements ReadListener {
 
   #install (): void {
     const { request, reply } = this.#messages
-    adoptClasses(this.#messages)
     this.#isSendWrapped = Object.hasOwn(reply, 'send')
     const store = trackContextStore(request, this)
     this.#undo = trackMessages(this.#messages, this)

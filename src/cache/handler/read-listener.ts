@@ -39,6 +39,8 @@ export interface Kind {
   /** properties for which the result of `isFree` depends on the object */
   readonly freeByValue: readonly PropertyKey[]
   readonly views: ReadonlyMap<PropertyKey, View>
+  /** whether the object gets a tracked class. Others are tracked property by property, which is slower */
+  readonly hasClass?: (target: Target) => boolean
   /** own properties that are accessors of a tracked class: set by the constructor, and never deleted */
   readonly accessors?: ReadonlySet<PropertyKey>
   /** replaced properties that stay accessors when tracking ends: of Node, which nothing looks at as such, and which would cost time */

@@ -6,12 +6,11 @@ import { runningTracker } from './running-tracker.ts'
 import { slotKey, slotOf } from './slot.ts'
 import type { Slot, Tracked } from './slot.ts'
 
-export type Class = new (...given: never[]) => object
-
 /** Descriptions of the symbols that Node looks for on each message. */
 const symbolsOfNode = new Set(['SkipPendingData', 'ServerResponseStatistics'])
 
-const trackedClasses = new WeakMap<object, Class>()
+/** by the prototype that it is put before */
+const trackedPrototypes = new WeakMap<object, Target>()
 
 /** What the objects of a tracked class have in common. */
 export class ClassState {
@@ -47,35 +46,45 @@ export function isOfTrackedClass (prototype: object): boolean {
 }
 
 /**
- * A subclass whose objects are tracked as soon as their slot has a listener: what other objects get for each run is defined once.
+ * Gives an object the tracked class of its class. It stays of that class when tracking ends. Objects that will not be tracked keep the class that Fastify
+ * or Node has made them of, which is faster.
  *
- * @param sample an object of the class
+ * @returns the state of the class; undefined if the object stays what it is: it has a prototype of its own, or a hook has replaced what the class replaces
  */
-export function trackedClassOf (original: Class, kind: Kind, sample: object): Class {
-  const before = trackedClasses.get(original)
+export function enterTrackedClass (target: Tracked, kind: Kind): ClassState | undefined {
+  const original = Object.getPrototypeOf(target) as Target
+  const { constructor } = original
+  if (typeof constructor !== 'function' || constructor.prototype !== original) return undefined
+  for (const key of kind.accessors ?? []) if (!isPlain(Object.getOwnPropertyDescriptor(target, key))) return undefined
+  Object.setPrototypeOf(target, trackedPrototypeOf(original, kind, target))
+  const state = classOf(target)
+  for (const [key, accessor] of state?.listed ?? []) accessor.set?.call(target, target[key])
+  return state
+}
+
+function isPlain (descriptor: PropertyDescriptor | undefined): boolean {
+  return descriptor?.writable === true && descriptor.configurable === true
+}
+
+/** The prototype of a tracked class: what other objects get for each run is defined once. */
+function trackedPrototypeOf (original: Target, kind: Kind, sample: object): Target {
+  const before = trackedPrototypes.get(original)
   if (before !== undefined) return before
-  const made = subclassOf(original)
-  const prototype = made.prototype as Target
-  const cover = makeCover(original.prototype as Target, kind, true)
+  const prototype = Object.create(original) as Target
+  const cover = makeCover(original, kind, true)
   for (const key of Reflect.ownKeys(cover)) Object.defineProperty(prototype, key, Object.getOwnPropertyDescriptor(cover, key) ?? {})
   // What the constructor sets is found before the proxy: a look into it would make each new object slow.
   let accessors = 0
   for (const key of kind.constructed(sample as Target)) {
     if (kind.accessors?.has(key) === true) addAccessor(prototype, key, kind, accessors++)
-    else if (!(key in original.prototype)) define(prototype, key)
+    else if (!(key in original)) define(prototype, key)
   }
   for (const key of kind.missing ?? []) if (!(key in prototype)) addMissing(prototype, key, kind)
   define(prototype, slotKey)
   Object.defineProperty(prototype, classKey, { value: new ClassState(prototype, kind) })
-  Object.setPrototypeOf(prototype, new Proxy(Object.create(original.prototype as object) as object, new ClassProperties(prototype, kind)))
-  trackedClasses.set(original, made)
-  trackedClasses.set(made, made)
-  return made
-}
-
-function subclassOf (original: Class): Class {
-  const { name } = original
-  return { [name]: class extends (original as new () => object) {} }[name] as Class
+  Object.setPrototypeOf(prototype, new Proxy(Object.create(original) as object, new ClassProperties(prototype, kind)))
+  trackedPrototypes.set(original, prototype)
+  return prototype
 }
 
 function define (prototype: Target, key: PropertyKey): void {

@@ -53,6 +53,7 @@ export const requests: Kind = {
       return tracker.withoutTracking(read)
     }]
   ]),
+  hasClass: () => true,
   accessors: new Set(['id', 'log']),
   listsAccessors: true,
   constructed: constructedBy(['id', 'params', 'raw', 'query', 'log', 'body']),
@@ -82,6 +83,7 @@ export const replies: Kind = {
     }],
     ['log', pausedInLogs]
   ]),
+  hasClass: () => true,
   accessors: new Set(['log']),
   listsAccessors: true,
   constructed: constructedBy(['raw', 'request', 'log']),
@@ -159,6 +161,7 @@ export const raws: Kind = {
     ['headers', (tracker, read) => tracker.fields(read as () => RequestFields, 'raw')],
     ['socket', socketOf('request.raw.socket')]
   ]),
+  hasClass: (target) => target instanceof IncomingMessage,
   staysReplaced: new Set(constructedOfRaw),
   constructed: () => constructedOfRaw,
   missing: ['_construct', '_writableState', 'writable'],
@@ -194,6 +197,7 @@ export const responses: Kind = {
   isFree: (key) => (key !== 'socket' && key !== 'connection' && (constructedOfResponse.has(key) || emitterMethods.has(key) || gettersOfResponse.has(key) || addedToResponse.has(key) || (typeof key === 'symbol' && key.description === 'kUniqueHeaders'))) || isInternalSymbol(key),
   report: (tracker, key, name) => tracker.noteProperty(key === 'socket' || key === 'connection' ? 'raw' : name, name),
   views: new Map<PropertyKey, View>([['socket', socketOf('reply.raw.socket')], ['connection', socketOf('reply.raw.connection')]]),
+  hasClass: () => true,
   staysReplaced: new Set(['socket']),
   constructed: () => [...constructedOfResponse, ...addedToResponse],
   missing: ['httpValidation', 'insecureHTTPParser'],
@@ -217,6 +221,7 @@ export const http2Responses: Kind = {
   isFree: (key, target) => !connectionsOfHttp2.has(key) && (constructedOfHttp2Response.has(key) || gettersOfHttp2Response.has(key) || responses.isFree(key, target)),
   report: (tracker, key, name) => tracker.noteProperty(connectionsOfHttp2.has(key) ? 'raw' : name, name),
   views: new Map([...connectionsOfHttp2].map((key) => [key, socketOf(`reply.raw.${String(key)}`, isReadByStack)])),
+  hasClass: () => false,
   staysReplaced: new Set(),
   constructed: () => [...constructedOfHttp2Response],
   missing: [],

@@ -4,7 +4,7 @@ import { maxRemembered, report } from './read-listener.ts'
 import type { Kind, ReadListener, Target } from './read-listener.ts'
 import { slotKey, slotOf } from './slot.ts'
 import type { Slot, Tracked } from './slot.ts'
-import { classOf, isOfTrackedClass } from './tracked-class.ts'
+import { classOf, enterTrackedClass, isOfTrackedClass } from './tracked-class.ts'
 
 /**
  * Reports reads of an object to a listener.
@@ -17,7 +17,7 @@ import { classOf, isOfTrackedClass } from './tracked-class.ts'
  */
 export function trackObject (target: Tracked, tracker: ReadListener, kind: Kind): (() => void) | undefined {
   const slot = slotOf(target)
-  const ofClass = classOf(target)
+  const ofClass = classOf(target) ?? (kind.hasClass?.(target) === true ? enterTrackedClass(target, kind) : undefined)
   if (ofClass !== undefined) for (const [key, accessor] of ofClass.listed) Object.defineProperty(target, key, accessor)
   const keys = Reflect.ownKeys(target)
   const isKnown = ofClass !== undefined && hasKeys(target, keys, ofClass.plainKeys, kind)
