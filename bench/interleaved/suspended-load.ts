@@ -34,8 +34,9 @@ export class SuspendedLoad {
   /** Ends it, and returns its report. Its latencies contain the suspended time and are not part of it. */
   async end (): Promise<LoadReport> {
     const closed = once(this.#wrk, 'close')
-    this.#wrk.kill('SIGINT')
+    // A signal to a suspended process may reach the thread of its connections instead of the one that waits for the end.
     this.resume()
+    this.#wrk.kill('SIGINT')
     await closed
     process.off('exit', this.kill)
     const report = JSON.parse(this.#output.slice(this.#output.lastIndexOf('{"requests"'))) as LoadReport & { timeouts: number }
