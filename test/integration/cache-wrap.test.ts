@@ -1,5 +1,5 @@
-import type { FastifyInstance } from 'fastify'
 import { inspect } from 'node:util'
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { cachingApp, stored } from '../support/caching.ts'
 import { faults } from '../support/faults.ts'

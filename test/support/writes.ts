@@ -1,7 +1,7 @@
 import { Socket } from 'node:net'
+import type { Batch } from '../../src/redis/batch/batch.ts'
 import { CommandReader } from './command-reader.ts'
 import type { Owner } from './cleanup-scope.ts'
-import type { Batch } from '../../src/redis/batch/batch.ts'
 
 type WriteOne = (chunk: Buffer | string, encoding: BufferEncoding, done: (error?: Error | null) => void) => void
 type WriteMany = (chunks: Array<{ chunk: Buffer | string, encoding: BufferEncoding }>, done: (error?: Error | null) => void) => void

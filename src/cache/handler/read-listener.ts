@@ -41,12 +41,10 @@ export interface Kind {
   readonly views: ReadonlyMap<PropertyKey, View>
   /** whether the object gets a tracked class. Others are tracked property by property, which is slower */
   readonly hasClass?: (target: Target) => boolean
-  /** own properties that are accessors of a tracked class: set by the constructor, and never deleted */
+  /** own properties, set by the constructor and never deleted, that become accessors when the object gets its tracked class; listed and copied as before */
   readonly accessors?: ReadonlySet<PropertyKey>
   /** replaced properties that stay accessors when tracking ends: of Node, which nothing looks at as such, and which would cost time */
   readonly staysReplaced?: ReadonlySet<PropertyKey>
-  /** while an object of a tracked class is tracked, its accessors are own properties, so that they are listed and copied as those of other objects */
-  readonly listsAccessors?: boolean
   /** adds methods that need special handling */
   readonly addMethods?: (cover: Target, prototype: Target) => void
   /** the own properties that each object of the class has: those that its constructor sets */

@@ -21,9 +21,8 @@ export class ClassState {
   /** accessors that become own properties of a tracked object */
   readonly listed: readonly (readonly [key: PropertyKey, accessor: PropertyDescriptor])[]
 
-  constructor (prototype: Target, { accessors = new Set(), listsAccessors = false }: Kind) {
-    const keys = listsAccessors ? [...accessors] : []
-    this.listed = keys.map((key) => [key, Object.getOwnPropertyDescriptor(prototype, key) ?? {}])
+  constructor (prototype: Target, { accessors = new Set() }: Kind) {
+    this.listed = [...accessors].map((key) => [key, Object.getOwnPropertyDescriptor(prototype, key) ?? {}])
   }
 
   /** @param keys own properties of an object that was just tracked */
@@ -73,7 +72,7 @@ function trackedPrototypeOf (original: Target, kind: Kind, sample: object): Targ
   const prototype = Object.create(original) as Target
   const cover = makeCover(original, kind, true)
   for (const key of Reflect.ownKeys(cover)) Object.defineProperty(prototype, key, Object.getOwnPropertyDescriptor(cover, key) ?? {})
-  // What the constructor sets is found before the proxy: a look into it would make each new object slow.
+  // What some objects of the class have is found before the proxy, which is slow, on those that lack it.
   let accessors = 0
   for (const key of kind.constructed(sample as Target)) {
     if (kind.accessors?.has(key) === true) addAccessor(prototype, key, kind, accessors++)
