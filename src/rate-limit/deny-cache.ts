@@ -20,36 +20,38 @@ const verifyEveryMs = 10_000
  * Times count from the request to Redis, so that an entry expires up to a round trip early and never late.
  */
 export class DenyCache {
-  #denials = new LRUCache<string, Denial>({ max: maxDenials })
+  /** Created with the first denial: it allocates all of its entries at once. */
+  #denials: LRUCache<string, Denial> | undefined
 
   /** No client is denied. */
   get isEmpty (): boolean {
-    return this.#denials.size === 0
+    return this.#denials === undefined || this.#denials.size === 0
   }
 
   /** The status that denies a request of this cost; undefined if the request may be allowed. */
   status (key: string, cost: number, now: number): QuotaStatus | undefined {
-    const denial = this.#denials.get(key)
+    const denial = this.#denials?.get(key)
     if (denial === undefined || cost < denial.cost) return undefined
     if (denial.retryAt > now) return { remaining: denial.remaining, resetMs: Math.max(0, denial.resetAt - now), retryMs: denial.retryAt - now }
-    this.#denials.delete(key)
+    this.#denials?.delete(key)
     return undefined
   }
 
   /** Stores a rejection. @param sentAt when the check was sent, of `steadyMs()` */
   add (key: string, cost: number, status: QuotaStatus, sentAt: number): void {
+    this.#denials ??= new LRUCache({ max: maxDenials })
     this.#denials.set(key, { cost, remaining: status.remaining, resetAt: sentAt + status.resetMs, retryAt: sentAt + status.retryMs, verifyAt: sentAt + verifyEveryMs })
   }
 
   /** Whether a denial is due to be verified in Redis; true for one caller per interval. */
   isDue (key: string, now: number): boolean {
-    const denial = this.#denials.get(key)
+    const denial = this.#denials?.get(key)
     if (denial === undefined || denial.verifyAt > now) return false
     denial.verifyAt = now + verifyEveryMs
     return true
   }
 
   delete (key: string): void {
-    this.#denials.delete(key)
+    this.#denials?.delete(key)
   }
 }

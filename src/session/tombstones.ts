@@ -16,7 +16,8 @@ const retryMs = 1000
  * them, and the revocations are sent again. Revocations that failed during an outage are retried.
  */
 export class Tombstones {
-  readonly #ended = new LRUCache<string, Tombstone>({ max: tombstoneLimit })
+  /** Created with the first ended session: it allocates all of its entries at once. */
+  #ended: LRUCache<string, Tombstone> | undefined
   readonly #pending = new Map<string, Tombstone>()
   readonly #revoke: (key: string, fields: string[]) => Promise<unknown>
   #timer: NodeJS.Timeout | undefined
@@ -29,6 +30,7 @@ export class Tombstones {
 
   /** Adds an ended session, for its remaining lifetime in ms. */
   add (key: string, field: string, leftMs: number): void {
+    this.#ended ??= new LRUCache({ max: tombstoneLimit })
     this.#ended.set(key + field, { key, field }, { ttl: Math.max(1, Math.ceil(leftMs)) })
   }
 
@@ -39,16 +41,16 @@ export class Tombstones {
   }
 
   get isEmpty (): boolean {
-    return this.#ended.size === 0
+    return this.#ended === undefined || this.#ended.size === 0
   }
 
   has ({ key, field }: Pick<SessionToken, 'key' | 'field'>): boolean {
-    return this.#ended.has(key + field)
+    return this.#ended?.has(key + field) === true
   }
 
   /** Sends all revocations again, to a server that may be a new one. */
   async republish (): Promise<void> {
-    for (const [name, tombstone] of this.#ended.entries()) this.#pending.set(name, tombstone)
+    for (const [name, tombstone] of this.#ended?.entries() ?? []) this.#pending.set(name, tombstone)
     await this.#send()
   }
 

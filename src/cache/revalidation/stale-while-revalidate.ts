@@ -20,7 +20,8 @@ const rejectedMs = 60_000
 export class StaleWhileRevalidate<Request extends CacheRequest> {
   readonly #policy: RoutePolicy<Request>
   readonly #runtime: CacheRuntime
-  readonly #delayed = new LRUCache<string, true>({ max: 1000 })
+  /** Keys that are not revalidated yet; created with the first: it allocates all of its entries at once. */
+  #delayed: LRUCache<string, true> | undefined
   readonly #isAnonymous: boolean
   #rejectedUntil = 0
 
@@ -62,7 +63,7 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
   #isBusy (name: string, lookup: Lookup<Entry>, mayRefresh: boolean): boolean {
     const { singleFlight, store, refreshes } = this.#runtime
     if (mayRefresh && !refreshes.hasRoom) return true
-    return this.#delayed.has(name) || singleFlight.find(name, lookup.minSequence, store.tick, lookup.tick) !== undefined
+    return this.#delayed?.has(name) === true || singleFlight.find(name, lookup.minSequence, store.tick, lookup.tick) !== undefined
   }
 
   #fill (name: string, lookup: Lookup<Entry>): InProcessFill<Entry> {
@@ -99,7 +100,9 @@ export class StaleWhileRevalidate<Request extends CacheRequest> {
   }
 
   #delay (name: string, ms: number): void {
-    if (ms > 0) this.#delayed.set(name, true, { ttl: ms })
+    if (ms <= 0) return
+    this.#delayed ??= new LRUCache({ max: 1000 })
+    this.#delayed.set(name, true, { ttl: ms })
   }
 }
 

@@ -23,18 +23,19 @@ const maxTextBytes = 16_384
  * the same: each write of an entry has a random ID in its head. Redis therefore decides at each lookup which entry is stored, as for small entries.
  */
 export class KnownEntries {
-  readonly #known = new LRUCache<string, Known>({ max: 5000, maxSize: maxBytes, maxEntrySize: maxEntryBytes, sizeCalculation: ({ bytes }) => bytes })
+  /** Created with the first large entry: it allocates all of its entries at once. */
+  #known: LRUCache<string, Known> | undefined
 
   /** Whether a lookup of this key needs only the head. */
   has (name: string): boolean {
-    return this.#known.size > 0 && this.#known.has(name)
+    return this.#known?.has(name) === true
   }
 
   /** The entry with this head; undefined if another one is stored now, or none. */
   find (name: string, head: Buffer): Entry | undefined {
-    const known = this.#known.get(name)
+    const known = this.#known?.get(name)
     if (known?.head.equals(head) === true) return known.entry
-    this.#known.delete(name)
+    this.#known?.delete(name)
     return undefined
   }
 
@@ -46,6 +47,7 @@ export class KnownEntries {
     const entry = decodeEntry(copy, text)
     if (entry === undefined) return undefined
     if (entry.coding === 'identity' && entry.body.length <= maxTextBytes && isUtf8(entry.body)) memoizeText(entry.body)
+    this.#known ??= new LRUCache({ max: 5000, maxSize: maxBytes, maxEntrySize: maxEntryBytes, sizeCalculation: ({ bytes }) => bytes })
     this.#known.set(name, { head: copy.subarray(0, headBytes), entry, bytes: copy.length })
     return entry
   }

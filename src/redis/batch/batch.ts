@@ -1,4 +1,3 @@
-import { LRUCache } from 'lru-cache'
 import { RedisUnavailableError } from '../../shared/errors.ts'
 import { Histogram } from '../../shared/histogram.ts'
 import { CommandCounters } from './command-counters.ts'
@@ -10,6 +9,7 @@ import type { Connection } from '../connection.ts'
 import type { Argument } from './resp-encoder.ts'
 import { ScriptOperation, packScripts, packCommand, packHead, packRead, packReads, GetOperation } from './batched-command.ts'
 import type { BatchedCommand } from './batched-command.ts'
+import { LargeValueSizes } from './large-value-sizes.ts'
 import type { BatchScript } from './script.ts'
 
 /** Operations that a request waits for are sent before background operations. */
@@ -42,7 +42,7 @@ class TickQueue {
   readonly scripts = new Map<BatchScript<unknown>, ScriptOperation[]>()
   readonly commands: BatchedCommand[] = []
 
-  pack (isCluster: boolean, sizes: LRUCache<string, number>): BatchedCommand[] {
+  pack (isCluster: boolean, sizes: LargeValueSizes): BatchedCommand[] {
     const batchedCommands = this.reads.size === 0 ? [] : packReads(this.reads, isCluster, sizes)
     if (this.heads !== undefined) for (const { read, bytes } of this.heads.values()) batchedCommands.push(packHead(read, bytes))
     for (const [script, operations] of this.scripts) batchedCommands.push(...packScripts(script, operations, isCluster))
@@ -80,7 +80,7 @@ export class Batch implements WriteObserver {
   #request = new TickQueue()
   #background = new TickQueue()
   #large: LargeRead[] = []
-  readonly #largeByKey = new LRUCache<string, number>({ max: 10_000 })
+  readonly #largeByKey = new LargeValueSizes()
   /** resolves with the replies of this tick's operations; created for the first request that waits */
   #replies: PromiseWithResolvers<void> | undefined
   #isCluster = true
@@ -234,7 +234,7 @@ export class Batch implements WriteObserver {
 
   /** Removes keys with a known large value from the shared MGET. */
   #extractLarge ({ reads }: TickQueue): void {
-    if (this.#largeByKey.size === 0) return
+    if (this.#largeByKey.isEmpty) return
     for (const [key, read] of reads) {
       const bytes = this.#largeByKey.get(key)
       if (bytes === undefined) continue

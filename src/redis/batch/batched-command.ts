@@ -1,5 +1,5 @@
 import type { Command } from 'ioredis'
-import type { LRUCache } from 'lru-cache'
+import type { LargeValueSizes } from './large-value-sizes.ts'
 import { RedisReplyError } from '../../shared/errors.ts'
 import { PendingReply } from './pending-reply.ts'
 import type { ScriptArgs } from './script-call.ts'
@@ -57,7 +57,7 @@ const largeBytes = 32_768
 const keysPerCall = 128
 
 /** Packs reads: up to 128 keys per MGET, except in a Cluster, where a command may use one slot only. */
-export function packReads (reads: ReadonlyMap<string, GetOperation>, isCluster: boolean, sizes: LRUCache<string, number>): BatchedCommand[] {
+export function packReads (reads: ReadonlyMap<string, GetOperation>, isCluster: boolean, sizes: LargeValueSizes): BatchedCommand[] {
   const all = [...reads.values()]
   if (isCluster) return all.map((read) => packRead(read, sizes))
   const batchedCommands: BatchedCommand[] = []
@@ -65,7 +65,7 @@ export function packReads (reads: ReadonlyMap<string, GetOperation>, isCluster: 
   return batchedCommands
 }
 
-function packMany (reads: readonly GetOperation[], sizes: LRUCache<string, number>): BatchedCommand {
+function packMany (reads: readonly GetOperation[], sizes: LargeValueSizes): BatchedCommand {
   return {
     name: 'mget',
     key: reads[0]?.key ?? '',
@@ -82,7 +82,7 @@ function packMany (reads: readonly GetOperation[], sizes: LRUCache<string, numbe
 }
 
 /** Packs one read as a GET. */
-export function packRead (read: GetOperation, sizes: LRUCache<string, number>): BatchedCommand {
+export function packRead (read: GetOperation, sizes: LargeValueSizes): BatchedCommand {
   return packSingle('get', read, [], (value) => deliver(read, value, sizes))
 }
 
@@ -109,9 +109,9 @@ function packSingle (name: string, read: GetOperation, args: readonly number[], 
   }
 }
 
-function deliver (read: GetOperation, value: Buffer | null, sizes: LRUCache<string, number>): void {
+function deliver (read: GetOperation, value: Buffer | null, sizes: LargeValueSizes): void {
   if (value !== null && value.length > largeBytes) sizes.set(read.key, value.length)
-  else if (sizes.size > 0) sizes.delete(read.key)
+  else if (!sizes.isEmpty) sizes.delete(read.key)
   read.resolve(value)
 }
 
