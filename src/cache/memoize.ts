@@ -35,8 +35,10 @@ interface MemoRequest<Value> extends MemoKey {
   readonly hasWaited: boolean
 }
 
-/** A refresh whose function has not been called yet. */
+/** A refresh that other calls may share. */
 interface PendingRefresh {
+  /** the tick whose batch purges the fence: a call of a later tick must purge it again, because a run may have begun between the purge and the call */
+  readonly tick: number
   readonly fill: InProcessFill<SerializedValue>
   /** settles once its value has replaced what was stored */
   readonly replaced: Promise<unknown>
@@ -51,7 +53,7 @@ export class Memoizer {
   readonly #lockQueue: LockQueue
   readonly #lockTimeoutMs: number
   readonly #singleFlight = new SingleFlightGroup<SerializedValue>()
-  /** refreshes whose function has not been called yet */
+  /** refreshes that are neither sent nor running */
   readonly #refreshes = new Map<string, PendingRefresh>()
   readonly #recursion = new RecursionGuard()
   readonly #keys: MemoKeys
@@ -181,12 +183,12 @@ export class Memoizer {
   }
 
   /**
-   * Calls `make` now, and replaces what is stored: not at once, but with the result. Concurrent calls share a run that has not started.
+   * Calls `make` now, and replaces what is stored: not at once, but with the result. Calls of one tick share a run.
    * The fence is purged first: runs that began before are neither stored over the result nor joined, in any process. So the last refresh to begin wins.
    */
   async #refresh<Value> (call: MemoRequest<Value>): Promise<MemoizedValue<Value>> {
     const pending = call.hasWaited ? undefined : this.#refreshes.get(call.redisKey)
-    if (pending !== undefined) return await this.#joinRefresh(call, pending)
+    if (pending?.tick === this.#store.tick) return await this.#joinRefresh(call, pending)
     // Under a name of its own: other calls are served what is stored, and where nothing is, they wait for the lock.
     const fill = this.#singleFlight.begin(`${call.redisKey} refresh`, 0)
     const started = () => { if (this.#refreshes.get(call.redisKey)?.fill === fill) this.#refreshes.delete(call.redisKey) }
@@ -194,8 +196,9 @@ export class Memoizer {
       started()
       return call.make()
     }
+    const { tick } = this.#store
     const replaced = this.#replace({ ...call, make }, fill)
-    this.#refreshes.set(call.redisKey, { fill, replaced })
+    this.#refreshes.set(call.redisKey, { tick, fill, replaced })
     try {
       return await replaced
     } finally {

@@ -54,7 +54,7 @@ t.test('cache.wrap with refresh calls the function, serves the stored value unti
   t.same(await Promise.all(apps.map((app) => app.cache.wrap('rows', 1, options, never))), ['new', 'new'])
 })
 
-t.test('cache.wrap with refresh shares a run that has not started, and joins none that has', async (t) => {
+t.test('refreshes of one tick share a run, and a later one starts its own', async (t) => {
   const [app] = await twoApps(t)
   const [first, second] = [held('first'), held('second')]
   const together = Array.from({ length: 5 }, () => app.cache.wrap('rows', 1, refresh, first.make))
@@ -85,6 +85,32 @@ t.test('a refresh that shares the run of another one resolves only when no proce
       await Promise.all(apps.map(async (each) => await each.close()))
     }
   }
+})
+
+t.test('a refresh that begins after the purge of another one, but before its run, rejects runs that began between them', async (t) => {
+  const rig = await startRig(t)
+  const [slow, other] = [await cachingApp(t, { url: rig.url }), await cachingApp(t, { url: rig.redis.url })]
+  await slow.cache.wrap('rows', 2, options, () => 'warm')
+  await other.cache.wrap('rows', 1, options, () => undefined) // runs without the lock for a time: no lock orders the writes
+  await until(async () => (await rig.control.keys('api:cache:lock:*')).length > 0, { what: 'the lock is bypassed' })
+  await rig.proxy.fault('latency', { delayMs: 300 })
+  const [early, first, second] = [held('old'), held('new'), held('new')]
+  for (const made of [first, second]) made.open()
+
+  const sequence = async () => await rig.control.get('api:cache:seq')
+  const before = await sequence()
+  const refreshes = [slow.cache.wrap('rows', 1, refresh, first.make)]
+  await until(async () => await sequence() !== before, { what: 'its fence is purged' })
+  const begun = other.cache.wrap('rows', 1, options, early.make)
+  await until(() => early.runs === 1, { what: 'a run begins' })
+  t.equal(first.runs, 0, 'the refresh waits for Redis')
+  refreshes.push(slow.cache.wrap('rows', 1, refresh, second.make))
+  t.same(await Promise.all(refreshes), ['new', 'new'])
+  early.open()
+  await begun
+  await stored(other)
+
+  t.equal(await other.cache.get('rows', 1), 'new')
 })
 
 t.test('of concurrent refreshes in two processes the one that began last is stored, whichever ends last', async (t) => {
