@@ -157,12 +157,16 @@ export class CachedRoute<Request extends CacheRequest> {
     return await this.#lookup.peek(request)
   }
 
-  #bypassOf ({ request, state }: HandlerContext<Request>): string | undefined {
+  #bypassOf ({ request, reply, state }: HandlerContext<Request>): string | undefined {
     if (!(state.mayBeStored ??= mayBeStored(request))) return request.method === 'GET' || request.method === 'HEAD' ? 'body' : ''
     if (state.bypass !== undefined) return state.bypass
     const changed = state.inputs && changedIn(state.inputs, request, this.policy.query)
     if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { trackInputs: false }' }
     if (changed !== undefined || state.url !== request.raw.url) return 'url-rewritten'
+    if (this.policy.trackInputs && !areExtensible(request, reply)) {
+      state.changed = { what: 'request or reply, which a hook has made non-extensible', remedy: 'cache: { trackInputs: false }' }
+      return 'not-extensible'
+    }
     const unknown = this.#keys.reviewFields(request, state)
     if (unknown !== undefined) state.changed = { what: `header ${unknown}`, remedy: 'cache: { partition: (request) => … }' }
     if (unknown !== undefined) return 'header-rewritten'
@@ -283,4 +287,9 @@ export class CachedRoute<Request extends CacheRequest> {
     state.run = { reason, detail: detail === '' ? undefined : detail, startedAt: wallMs(), before: reply.getHeaders() }
     return run()
   }
+}
+
+/** Whether reads of the objects that a handler receives can be tracked. Node itself cannot send a response that is not extensible. */
+function areExtensible (request: CacheRequest, reply: CacheReply): boolean {
+  return Object.isExtensible(request) && Object.isExtensible(reply) && Object.isExtensible(request.raw)
 }

@@ -190,6 +190,33 @@ t.test('cache does not store a response that depends on the validation of unkeye
   t.match(await sendRequest(app, '/query?x-count=many'), { body: 'must be integer', status: /stored/ })
 })
 
+t.test('cache does not store a response that depends on a validation error that a hook has set, also where the route attaches its own', async (t) => {
+  const app = await cachingApp(t)
+  const schema = { querystring: { type: 'object', properties: { count: { type: 'integer' } } } }
+  const put = async (request: FastifyRequest) => { Object.assign(request, { validationError: new Error(user(request)) }) }
+  for (const hook of ['onRequest', 'preValidation', 'preHandler'] as const) {
+    app.get(`/${hook}`, { attachValidation: true, schema, config: { cache }, [hook]: put }, async ({ validationError }) => validationError?.message)
+  }
+
+  for (const hook of ['onRequest', 'preValidation', 'preHandler']) {
+    for (const user of ['alice', 'bob']) t.match(await sendRequest(app, `/${hook}?count=1`, { 'x-user': user }), { body: user, status: /detail=unkeyed/ }, `${hook}: ${user}`)
+  }
+})
+
+t.test('a request or reply that a hook has sealed is served and not cached', async (t) => {
+  const app = await cachingApp(t)
+  const objects: Record<string, (request: FastifyRequest, reply: FastifyReply) => object> = { request: (request) => request, reply: (_request, reply) => reply, raw: ({ raw }) => raw }
+  for (const [name, of] of Object.entries(objects)) {
+    for (const seal of [Object.preventExtensions, Object.seal]) {
+      app.get(`/${name}/${seal.name}`, { config: { cache }, preHandler: async (request, reply) => { seal(of(request, reply)) } }, async (request) => user(request))
+    }
+  }
+
+  for (const url of Object.keys(objects).flatMap((name) => [`/${name}/preventExtensions`, `/${name}/seal`])) {
+    for (const user of ['alice', 'bob']) t.match(await sendRequest(app, url, { 'x-user': user }), { statusCode: 200, body: user, status: /fwd=bypass; detail=unkeyed/ }, `${url}: ${user}`)
+  }
+})
+
 t.test('cache accepts only a text as the name of a partition', async (t) => {
   const app = await cachingApp(t)
   const named = (path: string, partition: unknown) => app.get(path, { config: { cache: { partition: partition as () => string } } }, async (request) => String(request.headers.authorization))

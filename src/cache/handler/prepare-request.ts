@@ -87,13 +87,15 @@ const attaching = new WeakMap<RoutePolicy, 'nothing' | 'errors' | 'header errors
 
 /** Whether `request.validationError` is a function of the key: the error of validated headers is not, nor one that a hook has set. */
 function isValidationKeyed (request: CacheRequest, policy: RoutePolicy): boolean {
+  const { validationError: error } = request as { validationError?: { readonly validationContext?: unknown } | null }
   let attached = attaching.get(policy)
   if (attached === undefined) {
     const { attachValidation, schema } = (request as { routeOptions?: { attachValidation?: boolean, schema?: { headers?: unknown } } }).routeOptions ?? {}
     attached = attachValidation !== true ? 'nothing' : schema?.headers === undefined ? 'errors' : 'header errors'
     attaching.set(policy, attached)
   }
-  return attached === 'errors' || (attached === 'nothing' && (request as { validationError?: unknown }).validationError == null)
+  if (error == null) return attached !== 'header errors'
+  return attached === 'errors' && error.validationContext !== undefined
 }
 
 const none = Object.freeze({})
