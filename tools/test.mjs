@@ -8,7 +8,7 @@ import { Runner } from './test/runner.mjs'
 const all = 'test/**/*.test.ts'
 const elsewhere = ['test/ecosystem/**', 'test/package/**'] // these install packages, and have their own commands
 // Files wait more than they compute; but each starts one or several Redis servers, which must reply in time: more run only while processors are idle.
-const jobs = Math.min(availableParallelism() + 1, 8)
+const jobs = Math.min(availableParallelism() + 2, 8)
 const most = 3 * jobs
 const { values, positionals } = parseArgs({ allowPositionals: true, options: { jobs: { type: 'string' } } })
 const count = new Count()

@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess } from 'node:child_process'
-import { existsSync, mkdtempSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
@@ -71,6 +71,29 @@ t.test('test runner fails for each way in which a file can fail, and names the f
   t.equal(code, 1)
 })
 
+t.test('small files share a process, each with its own results; a file that changes its process, or declares a timeout, has one of its own', async (t) => {
+  const text = (more: string) => `import { writeFileSync } from 'node:fs'\nimport { pid } from 'node:process'\n${begin}t.test('pid', async (t) => { t.equal(t.name, 'pid'); writeFileSync(new URL('./pid-' + t.fullname.split('/').at(-1).split('.')[0], import.meta.url), String(pid)) })\n${more}`
+  const folder = suite(t, { one: text(''), two: text("t.test('bad', async (t) => { t.equal(1, 2) })"), three: text(''), env: text("process.env.CHANGED = 'yes'"), slow: text('t.setTimeout(60_000)') })
+  const { code, output } = await start(folder, ['one', 'three', 'two', 'env', 'slow'].map((name) => `test/${name}.test.ts`)).ended
+  const files = readdirSync(join(folder, 'test')).filter((name) => name.startsWith('pid-'))
+  const pids = files.map((name) => readFileSync(join(folder, 'test', name), 'utf8'))
+
+  t.equal(files.length, 5)
+  t.equal(new Set(pids).size, 3, 'one, two and three share a process')
+  t.match(output, /^not ok \d - test\/two\.test\.ts/m)
+  for (const name of ['one', 'three', 'env', 'slow']) t.match(output, new RegExp(`^ok \\d - test/${name}\\.test\\.ts`, 'm'))
+  t.match(output, /^not ok: test\/two\.test\.ts > bad$/m)
+  t.match(output, /^10 passed, 1 failed$/m)
+  t.equal(code, 1)
+})
+
+t.test('when a file of a shared process fails, or ends the process, those after it run on their own', async (t) => {
+  const kills = `${begin}const { kill, pid } = await import("node:process")\nt.test('kills', async () => { kill(pid, 'SIGKILL') })`
+  const { said } = await runTests(t, { a: begin, b: kills, c: begin, d: `${begin}t.test('bad', async (t) => { t.fail('bad') })`, e: begin })
+
+  t.same(said, ['5 passed, 2 failed', 'not ok: test/b.test.ts: failed outside its tests', 'not ok: test/d.test.ts > bad'])
+})
+
 t.test('test runner fails for a file that exceeds its time limit, and ends it', async (t) => {
   const { code, said } = await runTests(t, {
     slow: `${begin}t.setTimeout(5000)\nt.test('bad', async (t) => { setInterval(() => {}, 1000); await new Promise(() => {}) })`,
@@ -86,7 +109,7 @@ t.test('test runner fails for a file that exceeds its time limit, and ends it', 
 
 t.test('a signal to the test runner ends its running files, starts no more, and fails the run', async (t) => {
   const folder = suite(t, {
-    hangs: `import { writeFileSync } from 'node:fs'\n${begin}writeFileSync('pid', String(process.pid))\nsetInterval(() => {}, 1000)`,
+    hangs: `import { writeFileSync } from 'node:fs'\n${begin}writeFileSync('pid', String(process.pid))\nsetInterval(() => {}, 1000)\nawait new Promise(() => {})`,
     next: `import { writeFileSync } from 'node:fs'\n${begin}writeFileSync('next', '')`
   })
   const runner = start(folder, ['--jobs=1', 'test/hangs.test.ts', 'test/next.test.ts'])
