@@ -144,9 +144,15 @@ export class RouteLimits<Request extends LimitedRequest, Reply> {
 
   /** The violated policies, and the time after which all of them allow the request. */
   violations ({ statuses }: RequestDecision): { violated: readonly LimitPolicy<Request, Reply>[], retryMs: number } {
-    const isViolated = (index: number) => this.policies[index]?.isDryRun === false && (statuses[index]?.retryMs ?? 0) > 0
-    // Iterates over `policies`, not `statuses`: unknown statuses are array holes, for which Math.max would return NaN.
-    return { violated: this.policies.filter((_, index) => isViolated(index)), retryMs: Math.max(0, ...this.policies.map((_, index) => isViolated(index) ? statuses[index]?.retryMs ?? 0 : 0)) }
+    const violated: LimitPolicy<Request, Reply>[] = []
+    let retryMs = 0
+    for (const [index, policy] of this.policies.entries()) {
+      const ownMs = statuses[index]?.retryMs ?? 0
+      if (policy.isDryRun || ownMs <= 0) continue
+      violated.push(policy)
+      retryMs = Math.max(retryMs, ownMs)
+    }
+    return { violated, retryMs }
   }
 
   /** The general case: each policy has its own partition and cost, which the app's functions may return as promises. */
