@@ -22,6 +22,8 @@ export class Tombstones {
   readonly #revoke: (key: string, fields: string[]) => Promise<unknown>
   #timer: NodeJS.Timeout | undefined
   #isSending = false
+  /** the server has changed since the sending began */
+  #mustRepeat = false
 
   /** @param revoke deletes sessions in Redis */
   constructor (revoke: (key: string, fields: string[]) => Promise<unknown>) {
@@ -48,9 +50,10 @@ export class Tombstones {
     return this.#ended?.has(key + field) === true
   }
 
-  /** Sends all revocations again, to a server that may be a new one. */
+  /** Sends all revocations again, to a server that may be a new one. What the server before confirms from now on is still pending. */
   async republish (): Promise<void> {
-    for (const [name, tombstone] of this.#ended?.entries() ?? []) this.#pending.set(name, tombstone)
+    for (const [name, tombstone] of this.#ended?.entries() ?? []) this.#pending.set(name, { ...tombstone })
+    this.#mustRepeat = this.#isSending
     await this.#send()
   }
 
@@ -67,6 +70,10 @@ export class Tombstones {
     let isReachable = true
     for (let at = 0; isReachable && at < pending.length; at += chunkSize) isReachable = await this.#sendChunk(pending.slice(at, at + chunkSize))
     this.#isSending = false
+    if (this.#mustRepeat) {
+      this.#mustRepeat = false
+      return await this.#send()
+    }
     if (this.#pending.size > 0) this.#retryLater()
   }
 
@@ -74,7 +81,7 @@ export class Tombstones {
   async #sendChunk (chunk: [string, Tombstone][]): Promise<boolean> {
     const results = await Promise.allSettled(chunk.map(async ([name, tombstone]) => {
       await this.#revoke(tombstone.key, [tombstone.field])
-      this.#pending.delete(name)
+      if (this.#pending.get(name) === tombstone) this.#pending.delete(name)
     }))
     return results.some(({ status }) => status === 'fulfilled')
   }

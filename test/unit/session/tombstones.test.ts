@@ -50,6 +50,29 @@ test('tombstones', async (t) => {
     t.equal(sent.length, 10_001)
   })
 
+  t.test('are sent to a new server although the one before confirms them after the change', async (t) => {
+    const replies: (() => void)[] = []
+    const tombstones = new Tombstones(async () => { await new Promise<void>((resolve) => replies.push(resolve)) })
+    t.after(() => { tombstones.close() })
+    for (let count = 0; count < 150; count++) tombstones.add('k', `f${count}`, 60_000)
+    const first = tombstones.republish()
+    await until(() => replies.length === 100, { what: 'the first hundred are under way' })
+    await tombstones.republish() // another server is connected
+
+    let confirmed = 0
+    const confirm = async (total: number) => {
+      await until(() => replies.length === total, { what: `${total} were sent` })
+      for (const reply of replies.slice(confirmed)) reply()
+      confirmed = total
+    }
+    await confirm(100) // by the server before
+    await confirm(150)
+    await confirm(250)
+    await confirm(300)
+    await first
+    t.equal(replies.length, 300)
+  })
+
   t.test('are sent even if one of them fails', async (t) => {
     const received: string[] = []
     const tombstones = new Tombstones(async (_key, [field = '']) => {
