@@ -13,6 +13,7 @@ import type { LookupResult, Lookup } from './lookup/lookup.ts'
 import { mayBeStored, wantedBy } from './http-message.ts'
 import type { CacheRequest, CacheReply } from './http-message.ts'
 import type { RoutePolicy } from './options.ts'
+import { headersOf } from './handler/header-writes.ts'
 import { HandlerRunner } from './handler/handler-runner.ts'
 import { asText, joinFields, makePrivate, sendEntry } from './response/send-entry.ts'
 import type { LaterHooks } from './response/later-hooks.ts'
@@ -111,7 +112,7 @@ export class CachedRoute<Request extends CacheRequest> {
     if (run === undefined || run.after !== undefined) return
     if (isStreaming(payload)) run.tracker?.keepForStream()
     run.restore?.()
-    run.after = reply.getHeaders()
+    run.after = headersOf(reply)
   }
 
   /** Decides whether the response is stored and starts the write. */
@@ -284,7 +285,7 @@ export class CachedRoute<Request extends CacheRequest> {
 
   #forward ({ reply, state, run }: HandlerContext<Request>, reason: Forwarded, detail: string): unknown {
     if (reason === 'bypass') this.#runtime.stats.add('bypass')
-    state.run = { reason, detail: detail === '' ? undefined : detail, startedAt: wallMs(), before: reply.getHeaders() }
+    state.run = { reason, detail: detail === '' ? undefined : detail, startedAt: wallMs(), before: headersOf(reply) }
     return run()
   }
 }

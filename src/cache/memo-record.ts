@@ -2,6 +2,7 @@ import { hash } from 'node:crypto'
 import type { Keys } from '../redis/keys.ts'
 import { TwoGenerationLru } from '../shared/lru.ts'
 import { readString } from '../shared/option-readers.ts'
+import { encodeText } from './lookup/encode-text.ts'
 import type { StoredMeta } from './lookup/lookup.ts'
 import { stableJson } from './stable-json.ts'
 
@@ -32,9 +33,14 @@ export interface MemoRecord extends StoredMeta {
  */
 function memoKeyOf (keys: Keys, name: string, key: string): MemoKey {
   // The lock key contains only the hash, so the hash must include the name.
-  const digest = hash('sha256', `${name}\n${key}`, 'hex').slice(0, 32)
+  const digest = hash('sha256', wellFormed(`${name}\n${key}`), 'hex').slice(0, 32)
   // The tags of an app do not begin with "=".
   return { redisKey: keys.cacheWrap(name, digest), key, fence: `=wrap:${digest.slice(0, 4)}` }
+}
+
+/** A hash reads UTF-8, in which all lone surrogates are the same character. */
+function wellFormed (text: string): string {
+  return text.isWellFormed() ? text : encodeText(text)
 }
 
 const rememberedKeys = 1000

@@ -81,6 +81,8 @@ export interface HandlerRun {
   readonly startedAt: number
   /** reply headers before the handler ran */
   readonly before: Fields
+  /** headers of hooks that the handler has set again, with its values */
+  written?: ReadonlyMap<string, Fields[string]>
   /** reply headers when the handler had finished */
   after?: Fields
   /** purge sequence of the response; undefined: the response cannot be stored */

@@ -7,6 +7,7 @@ import { trackErrorReply, watchNotFound } from './error-reply.ts'
 import { FillError } from '../single-flight/fill-error.ts'
 import { Semaphore } from '../single-flight/semaphore.ts'
 import { freshLeftMs } from '../freshness.ts'
+import { headersOf, recordHeaderWrites } from './header-writes.ts'
 import { trackHijack } from './hijacked-reply.ts'
 import type { CacheReply, CacheRequest } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
@@ -64,7 +65,7 @@ export class HandlerRunner<Request extends CacheRequest> {
   /** The request waited for a run that has failed: it fails with the same error, in its own lifecycle, as if it had run the handler. */
   rethrow ({ reply, state }: HandlerContext<Request>, { reason, stale }: RunReason, error: FillError): never {
     this.#shared.stats.add('collapse')
-    state.run = { reason, stale, startedAt: wallMs(), before: reply.getHeaders(), hasFailed: true, isCollapsed: true, hidesConditions: true }
+    state.run = { reason, stale, startedAt: wallMs(), before: headersOf(reply), hasFailed: true, isCollapsed: true, hidesConditions: true }
     throw error.copy()
   }
 
@@ -92,6 +93,7 @@ export class HandlerRunner<Request extends CacheRequest> {
     if (run.stale !== undefined) watchNotFound(run, reply)
     const abandon = () => { this.#abandon(run) }
     trackHijack(run, reply, { onHijacked: () => lockQueue.abandon(run.fill, 'alone'), onClosed: abandon })
+    recordHeaderWrites(run, reply)
     onSent(reply.raw, abandon)
     return observed(context.run)
   }

@@ -1,3 +1,4 @@
+import { headersOf } from './header-writes.ts'
 import type { Forwarded } from '../../http/cache-status.ts'
 import type { Entry } from '../storage/entry-codec.ts'
 import { fieldOf } from '../storage/entry-codec.ts'
@@ -28,7 +29,7 @@ const conditions = ['if-none-match', 'if-modified-since', 'if-match', 'if-unmodi
  * and the validators of a stale entry. Its reads are tracked if `trackInputs` is set.
  */
 export function prepareRequest (request: CacheRequest, reply: CacheReply, state: CacheRequestState, policy: RoutePolicy, options: HandlerRunOptions, host: string): HandlerRun {
-  const run: HandlerRun = { ...options, hidesConditions: true, startedAt: wallMs(), before: reply.getHeaders() }
+  const run: HandlerRun = { ...options, hidesConditions: true, startedAt: wallMs(), before: headersOf(reply) }
   const validators = validatorsFor(options.stale)
   const isAmbiguous = state.key !== undefined && state.key.url !== request.raw.url && !replaceQuery(request, state, policy)
   if (policy.trackInputs) trackInputs(run, request, reply, state, policy, host, validators)

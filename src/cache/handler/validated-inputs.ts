@@ -84,11 +84,11 @@ function isSameRecord (a: Input, b: Input): boolean {
   return names.length === Reflect.ownKeys(b).length && names.every((name) => Object.hasOwn(b, name) && isSame(a[name], b[name]))
 }
 
-/** A plain object. Query parsers make objects whose prototype is an empty object. */
+/** A plain object. Query parsers make objects whose prototype is an empty object; another prototype may hold what a hook has put there. */
 export function isRecord (value: unknown): value is Record<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return false
   const prototype = Object.getPrototypeOf(value) as object | null
-  return prototype === null || Object.getPrototypeOf(prototype) === null
+  return prototype === null || prototype === Object.prototype || (Object.getPrototypeOf(prototype) === null && Reflect.ownKeys(prototype).length === 0)
 }
 
 /** Whether `isDeepStrictEqual` compares everything that an object holds. */

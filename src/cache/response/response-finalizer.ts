@@ -20,6 +20,7 @@ import { EntryWriter, outage } from './entry-writer.ts'
 import type { CacheRequest, CacheReply } from '../http-message.ts'
 import { PendingResponse } from './pending-response.ts'
 import type { RoutePolicy } from '../options.ts'
+import { headersOf } from '../handler/header-writes.ts'
 import { asType, makePrivate, setFields } from './send-entry.ts'
 import type { CacheRuntime } from '../runtime.ts'
 import type { Cacheability } from './cacheability.ts'
@@ -61,7 +62,7 @@ export class ResponseFinalizer {
     const { run } = state
     if (run === undefined || run.isSettled === true) return undefined
     run.isSettled = true
-    const handled = { request, reply, state, run, after: run.after ?? reply.getHeaders(), chosenTags, receivedAt: wallMs() }
+    const handled = { request, reply, state, run, after: run.after ?? headersOf(reply), chosenTags, receivedAt: wallMs() }
     if (isStreaming(payload)) this.#discardOnClose(handled, payload)
     if (isUnsafe(request.method)) return this.#invalidate(handled)
     if (run.stale !== undefined && reply.statusCode === 304) {
@@ -92,10 +93,10 @@ export class ResponseFinalizer {
   /** RFC 9111 section 4.3.4 */
   #mergeNotModified (handled: HandledResponse, stale: Entry): unknown {
     const { reply, run } = handled
-    const added = addedFields(run.before, handled.after)
+    const added = addedFields(run, handled.after)
     const storedFields = freshened(stale, storableFields(added, handled.after, new Set()))
     const cacheability = this.#cacheabilityOfFreshened(handled, stale, added)
-    for (const name of added.keys()) reply.removeHeader(name)
+    restoreHeaders(reply, run.before, added.keys())
     reply.code(stale.status)
     setFields(reply, { fields: fieldPairs(storedFields), removed: stale.removed })
     completeFields(reply, storedFields, this.#policy, undefined)
@@ -127,7 +128,7 @@ export class ResponseFinalizer {
   #freshenFromHead (handled: HandledResponse, stale: Entry): void {
     const { after, run } = handled
     if (run.detail !== 'method' || this.#uncacheableReason(handled) !== undefined) return
-    const added = addedFields(run.before, after)
+    const added = addedFields(run, after)
     const storedFields = freshened(stale, storableFields(added, after, new Set()))
     const cacheability = this.#cacheabilityOfFreshened(handled, stale, added)
     if (!matchesStored(stale, added)) this.#writer.put(handled, { ...stale, freshMs: 0, staleWhileSeconds: 0, staleErrorSeconds: 0 }, stale.body, false)
@@ -138,7 +139,7 @@ export class ResponseFinalizer {
   #serveStaleOnError (handled: HandledResponse, stale: Entry): unknown {
     const { reply, run } = handled
     const forwardedStatus = reply.statusCode
-    for (const name of Object.keys(handled.after)) if (String(handled.after[name]) !== String(run.before[name])) reply.removeHeader(name)
+    restoreHeaders(reply, run.before, Object.keys(handled.after).filter((name) => String(handled.after[name]) !== String(run.before[name])))
     reply.code(stale.status)
     setFields(reply, stale)
     if (this.#policy.browser !== undefined) reply.header('cache-control', browserControl(Object.fromEntries(stale.fields), this.#policy.browser, 0))
@@ -152,7 +153,7 @@ export class ResponseFinalizer {
   #storeIfCacheable (handled: HandledResponse, payload: unknown): unknown {
     const { reply, run, state } = handled
     const reason = this.#uncacheableReason(handled) ?? (run.sequence === outage ? undefined : run.detail)
-    const added = addedFields(run.before, handled.after)
+    const added = addedFields(run, handled.after)
     const cacheability: Cacheability = reason === undefined ? cacheabilityOf(handled, this.#policy, reply.statusCode, added) : { isStorable: false, reason }
     if (!cacheability.isStorable || run.sequence === undefined || state.key === undefined) return this.#passThrough(handled, cacheability.isStorable ? 'method' : cacheability.reason, payload)
     // The handler wrote the header block itself: Fastify no longer lists its headers.
@@ -275,6 +276,15 @@ export class ResponseFinalizer {
   #storeCollected (handled: HandledResponse, storedFields: ReadonlyMap<string, Fields[string]>, entry: Entry, willCompress: boolean): void {
     this.#writer.send(handled, entry, entry.body, willCompress && entry.body.length >= fewestBytes)
     handled.run.fill?.end(this.#hasVariants(storedFields) ? 'alone' : entry)
+  }
+}
+
+/** Gives headers the values that hooks had set before the handler, or none. */
+function restoreHeaders (reply: CacheReply, before: Fields, names: Iterable<string>): void {
+  for (const name of names) {
+    reply.removeHeader(name)
+    const value = before[name]
+    if (value !== undefined) reply.header(name, Array.isArray(value) ? value : String(value))
   }
 }
 

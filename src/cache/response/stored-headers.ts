@@ -11,6 +11,7 @@ import { controlOf } from '../freshness.ts'
 import type { Fields } from '../freshness.ts'
 import type { CacheReply } from '../http-message.ts'
 import type { RoutePolicy } from '../options.ts'
+import type { HandlerRun } from '../request-state.ts'
 import { joinFields } from './send-entry.ts'
 import { wallMs } from '../../shared/clock.ts'
 
@@ -30,17 +31,25 @@ export function storableFields (added: ReadonlyMap<string, Fields[string]>, { co
   return storedFields
 }
 
-/** The headers that the handler added; for `Vary` and `Set-Cookie`, only the members it added. */
-export function addedFields (before: Fields, after: Fields): Map<string, Fields[string]> {
+/** The headers that the handler added or set again; for `Vary` and `Set-Cookie`, only the members it added. */
+export function addedFields ({ before, written, tracker }: Pick<HandlerRun, 'before' | 'written' | 'tracker'>, after: Fields): Map<string, Fields[string]> {
   const added = new Map<string, Fields[string]>()
   for (const name of Object.keys(after)) {
     const value = after[name]
-    if (value === undefined || String(value) === String(before[name] ?? '')) continue
-    if (name === 'vary' && before.vary !== undefined) added.set(name, withoutMembers(value, before.vary))
-    else if (name === 'set-cookie' && before[name] !== undefined) added.set(name, [value].flat().map(String).filter((each) => ![before[name]].flat().includes(each)))
+    const own = written?.get(name)
+    if (value === undefined || (own === undefined && String(value) === String(before[name] ?? ''))) continue
+    if (name === 'vary' && before.vary !== undefined) added.set(name, own === undefined ? withoutMembers(value, before.vary) : ownMembers(own, before.vary, tracker !== undefined))
+    else if (name === 'set-cookie' && before[name] !== undefined) added.set(name, own ?? [value].flat().map(String).filter((each) => ![before[name]].flat().includes(each)))
     else added.set(name, value)
   }
   return added
+}
+
+/** The members of `Vary` that the handler has set. Without tracking it sees those of hooks, and helpers repeat them in front of its own. */
+function ownMembers (own: Fields[string], before: Fields[string], isHidden: boolean): string {
+  const text = [own].flat().join(', ')
+  const repeated = `${[before].flat().join(', ')}, `
+  return !isHidden && text.startsWith(repeated) ? text.slice(repeated.length) : text
 }
 
 /** Headers of a response that belong to the request, or that caches on the way need, although the handler has removed them. */
