@@ -16,12 +16,12 @@ t.test('a cookie of the handler keeps its response from being stored, in whateve
     list: (reply) => reply.header('set-cookie', ['h=1']),
     two: (reply) => reply.header('set-cookie', 'h=1').header('set-cookie', 'g=1'),
     raw: (reply) => reply.raw.setHeader('set-cookie', ['h=1']),
-    equal: (reply) => reply.header('set-cookie', 'visitor=same')
+    equal: (reply) => reply.header('set-cookie', 'client=same')
   }
   const sets: Record<string, (reply: FastifyReply, id: string) => unknown> = {
-    header: (reply, id) => reply.header('set-cookie', `visitor=${id}`),
-    headers: (reply, id) => reply.headers({ 'set-cookie': [`visitor=${id}`] }),
-    append: (reply, id) => reply.raw.appendHeader('set-cookie', `visitor=${id}`)
+    header: (reply, id) => reply.header('set-cookie', `client=${id}`),
+    headers: (reply, id) => reply.headers({ 'set-cookie': [`client=${id}`] }),
+    append: (reply, id) => reply.raw.appendHeader('set-cookie', `client=${id}`)
   }
   for (const [hook, put] of Object.entries(hooks)) {
     for (const [way, set] of Object.entries(sets)) {
