@@ -54,10 +54,10 @@ export class Bus {
     if (this.#isClosed) throw new EventsClosedError()
     const rest = writeRest(event, this.#deps.policy.source)
     this.#deps.policy.check(event)
-    // A subscriber of this process that has no position yet must receive this event.
-    const begun = this.#topics.get(topic)?.begun
-    if (begun !== undefined) await begun
     try {
+      // A subscriber of this process that has no position yet must receive this event.
+      const begun = this.#topics.get(topic)?.whenBegun()
+      if (begun !== undefined) await begun
       const id = await this.#deps.log.publish(checkTopic(topic), rest)
       this.counts.published += 1
       return id

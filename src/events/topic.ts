@@ -27,15 +27,16 @@ interface TopicParts {
 export class Topic {
   readonly name: string
   readonly counts: EventCounts
-  /** resolves when the topic has a position, or when the first read has failed; undefined from then on */
-  begun: Promise<void> | undefined
   /** when the channel last delivered the next event, or the position was last compared with the log, in milliseconds of `performance.now()` */
   verifiedAt = performance.now()
   /** when its last subscription was closed; undefined while it has one */
   unusedSince: number | undefined = performance.now()
   #log: EventLog
   #onFailure: (error: unknown, topic: string) => void
-  #resolveBegun: (() => void) | undefined
+  /** created for the first publish that waits; a process may have thousands of topics, and none keeps a promise that has settled */
+  #beginning: PromiseWithResolvers<void> | undefined
+  /** ends the pause before the first read is repeated */
+  #retryNow: (() => void) | undefined
   #position: string | undefined
   #replayBuffer: ReplayBuffer
   #caughtUp = new Set<TopicSubscription>()
@@ -57,9 +58,6 @@ export class Topic {
     this.counts = counts
     this.#onFailure = onFailure
     this.#replayBuffer = new ReplayBuffer(memory)
-    const { promise, resolve } = Promise.withResolvers<void>()
-    this.begun = promise
-    this.#resolveBegun = resolve
     this.#catchUp()
   }
 
@@ -83,7 +81,7 @@ export class Topic {
   close (): void {
     this.#isClosed = true
     this.#replayBuffer.clear()
-    this.#endBeginning()
+    this.#beginning?.resolve()
     for (const subscription of this.#subscriptions) subscription.isClosed = true
   }
 
@@ -182,7 +180,7 @@ export class Topic {
       const page = await this.#readPage(this.#position, () => this.#isClosed)
       if (page === undefined) return
       if (this.#position === undefined) return this.#begin(page.last)
-      if (!page.entries.every((entry) => this.#deliver(entry)) || !(page.isFull || this.#position === page.last)) return this.#reset(page.last)
+      if (isUnreadable(page) || !page.entries.every((entry) => this.#deliver(entry)) || !(page.isFull || this.#position === page.last)) return this.#reset(page.last)
       this.counts.recovered += page.entries.length
       if (this.#isChecking) this.#undelivered = page.entries.at(-1)?.id ?? this.#undelivered
       if (!page.isFull) return
@@ -191,14 +189,28 @@ export class Topic {
 
   #begin (position: string): void {
     this.#position = position
+    // Publishes that wait are sent before those of subscribers that are told now.
+    this.#beginning?.resolve()
+    this.#beginning = undefined
     for (const subscription of this.#caughtUp) subscription.caughtUp(position)
-    this.#endBeginning()
   }
 
-  /** A process may have thousands of topics: none keeps a promise that has resolved. */
-  #endBeginning (): void {
-    this.#resolveBegun?.()
-    this.begun = this.#resolveBegun = undefined
+  /**
+   * Before it has a position, the topic could begin behind an event that is published now, and its subscribers would never receive it.
+   *
+   * @returns resolves once it has one, and rejects if its log cannot be read now; undefined if it has one
+   */
+  whenBegun (): Promise<void> | undefined {
+    if (this.#position !== undefined || this.#isClosed) return undefined
+    this.#beginning ??= Promise.withResolvers()
+    this.#retryNow?.()
+    return this.#beginning.promise
+  }
+
+  /** The first read has failed: what waits for it fails, and later calls wait for the next one. */
+  #failBeginning (error: unknown): void {
+    this.#beginning?.reject(error)
+    this.#beginning = undefined
   }
 
   /** Events are lost for all subscriptions at the topic's position. */
@@ -247,11 +259,17 @@ export class Topic {
     for (let attempt = 0; !isObsolete(); attempt++) {
       try {
         return await this.#log.read(this.name, from)
-      } catch {
+      } catch (error) {
         // The connection pool logs the outage; this only retries.
-        this.#endBeginning()
         const ms = retryMs[Math.min(attempt, retryMs.length - 1)] ?? 0
-        await pause(ms * (0.75 + Math.random() / 2), undefined, { ref: false })
+        const wait = new AbortController()
+        if (this.#position === undefined && from === undefined) {
+          this.#failBeginning(error)
+          const retryNow = () => { wait.abort() }
+          this.#retryNow = retryNow
+        }
+        await pause(ms * (0.75 + Math.random() / 2), undefined, { ref: false, signal: wait.signal }).catch(() => {})
+        if (from === undefined) this.#retryNow = undefined
       }
     }
     return undefined
@@ -260,9 +278,15 @@ export class Topic {
 
 /** Delivers a page to a subscription, or resets it if events before the page are lost. */
 function replayPage (subscription: TopicSubscription, page: Page): void {
+  if (isUnreadable(page)) return subscription.reset(page.last)
   for (const entry of page.entries) {
     if (entry.prev !== subscription.position) return subscription.reset(page.last)
     subscription.deliver(entry)
   }
   if (!page.isFull && subscription.position !== page.last) subscription.reset(page.last)
+}
+
+/** A full page without an event: another service has written as many entries as a page holds, and the next page would begin where this one did. */
+function isUnreadable ({ entries, isFull }: Page): boolean {
+  return isFull && entries.length === 0
 }

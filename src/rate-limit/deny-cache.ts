@@ -1,8 +1,10 @@
 import { LRUCache } from 'lru-cache'
+import type { Quota, QuotaCost } from './quota.ts'
 import type { QuotaStatus } from './script-reply.ts'
 
-/** A rejection by Redis; instants of `steadyMs()`. */
+/** A rejection by Redis of a request with this quota: clients with different quotas may share a counter; instants of `steadyMs()`. */
 interface Denial {
+  readonly quota: Quota
   readonly cost: number
   readonly remaining: number
   readonly resetAt: number
@@ -28,19 +30,19 @@ export class DenyCache {
     return this.#denials === undefined || this.#denials.size === 0
   }
 
-  /** The status that denies a request of this cost; undefined if the request may be allowed. */
-  status (key: string, cost: number, now: number): QuotaStatus | undefined {
+  /** The status that denies a request of this quota and cost; undefined if the request may be allowed. */
+  status (key: string, { quota, cost }: QuotaCost, now: number): QuotaStatus | undefined {
     const denial = this.#denials?.get(key)
-    if (denial === undefined || cost < denial.cost) return undefined
+    if (denial === undefined || cost < denial.cost || !isSame(quota, denial.quota)) return undefined
     if (denial.retryAt > now) return { remaining: denial.remaining, resetMs: Math.max(0, denial.resetAt - now), retryMs: denial.retryAt - now }
     this.#denials?.delete(key)
     return undefined
   }
 
   /** Stores a rejection. @param sentAt when the check was sent, of `steadyMs()` */
-  add (key: string, cost: number, status: QuotaStatus, sentAt: number): void {
+  add (key: string, { quota, cost }: QuotaCost, status: QuotaStatus, sentAt: number): void {
     this.#denials ??= new LRUCache({ max: maxDenials })
-    this.#denials.set(key, { cost, remaining: status.remaining, resetAt: sentAt + status.resetMs, retryAt: sentAt + status.retryMs, verifyAt: sentAt + verifyEveryMs })
+    this.#denials.set(key, { quota, cost, remaining: status.remaining, resetAt: sentAt + status.resetMs, retryAt: sentAt + status.retryMs, verifyAt: sentAt + verifyEveryMs })
   }
 
   /** Whether a denial is due to be verified in Redis; true for one caller per interval. */
@@ -54,4 +56,8 @@ export class DenyCache {
   delete (key: string): void {
     this.#denials?.delete(key)
   }
+}
+
+function isSame (one: Quota, other: Quota): boolean {
+  return one === other || (one.quota === other.quota && one.windowMs === other.windowMs && one.algorithm === other.algorithm && one.bucketOrBurst === other.bucketOrBurst)
 }

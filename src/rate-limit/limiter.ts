@@ -114,7 +114,8 @@ export class Limiter {
     const now = steadyMs()
     let statuses: (QuotaStatus | undefined)[] | undefined
     for (let index = 0; index < keys.length; index++) {
-      const status = this.#denyCache.status(keys[index] ?? '', costs[index]?.cost ?? 1, now)
+      const cost = costs[index]
+      const status = cost && this.#denyCache.status(keys[index] ?? '', cost, now)
       if (status === undefined) continue
       statuses ??= new Array<undefined>(keys.length)
       statuses[index] = status
@@ -125,7 +126,8 @@ export class Limiter {
 
   #storeDenials ({ keys, costs }: CheckRequest, statuses: readonly QuotaStatus[], sentAt: number): void {
     statuses.forEach((status, index) => {
-      if (status.retryMs > 0 && !isConcurrencyAt(costs, index)) this.#denyCache.add(keys[index] ?? '', costs[index]?.cost ?? 1, status, sentAt)
+      const cost = costs[index]
+      if (cost !== undefined && status.retryMs > 0 && !isConcurrency(cost)) this.#denyCache.add(keys[index] ?? '', cost, status, sentAt)
     })
   }
 

@@ -25,12 +25,14 @@ export class LocalFallback {
     return { isAllowed, statuses: requested.map(({ counter, cost }) => counter.status(cost, nowMs)), slots }
   }
 
+  /** Clients with different quotas, such as users and anonymous clients of an address, are counted apart here. */
   #counter (key: string, { quota }: QuotaCost): Counter {
     this.#counters ??= new LRUCache({ max: maxCounters })
-    const known = this.#counters.get(key)
+    const name = `${key} ${quota.quota} ${quota.windowMs}`
+    const known = this.#counters.get(name)
     if (known !== undefined) return known
     const counter = openCounter(quota)
-    this.#counters.set(key, counter)
+    this.#counters.set(name, counter)
     return counter
   }
 }
