@@ -164,8 +164,8 @@ export class CachedRoute<Request extends CacheRequest> {
     const changed = state.inputs && changedIn(state.inputs, request, this.policy.query)
     if (changed !== undefined) state.changed = { what: changed, remedy: 'cache: { trackInputs: false }' }
     if (changed !== undefined || state.url !== request.raw.url) return 'url-rewritten'
-    if (this.policy.trackInputs && !areExtensible(request, reply)) {
-      state.changed = { what: 'request or reply, which a hook has made non-extensible', remedy: 'cache: { trackInputs: false }' }
+    if (!areExtensible(request, reply)) {
+      state.changed = { what: 'request or reply, which a hook has made non-extensible', remedy: 'no Object.seal or Object.freeze in that hook' }
       return 'not-extensible'
     }
     const unknown = this.#keys.reviewFields(request, state)
@@ -290,7 +290,7 @@ export class CachedRoute<Request extends CacheRequest> {
   }
 }
 
-/** Whether reads of the objects that a handler receives can be tracked. Node itself cannot send a response that is not extensible. */
+/** Whether the cache can observe the objects that a handler receives. Node itself cannot send a response that is not extensible. */
 function areExtensible (request: CacheRequest, reply: CacheReply): boolean {
   return Object.isExtensible(request) && Object.isExtensible(reply) && Object.isExtensible(request.raw)
 }

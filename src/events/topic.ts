@@ -263,7 +263,7 @@ export class Topic {
         // The connection pool logs the outage; this only retries.
         const ms = retryMs[Math.min(attempt, retryMs.length - 1)] ?? 0
         const wait = new AbortController()
-        if (this.#position === undefined && from === undefined) {
+        if (from === undefined) {
           this.#failBeginning(error)
           const retryNow = () => { wait.abort() }
           this.#retryNow = retryNow

@@ -142,8 +142,6 @@ export class RequestSession<Data extends object> implements Session<Data>, Monit
       const before = state.lastToken
       const replaced = before?.userId === userId ? before.createdAt : undefined
       const { keep = [] } = options
-      // What is to be kept could not be loaded: signing in without it would end the session that has it.
-      if (keep.length > 0 && state.isUnavailable) throw new RedisUnavailableError('the session could not be loaded')
       const data = state.readableData(keep)
       const from = data && state.token !== undefined && state.value !== undefined ? { token: state.token, value: state.value, data } : undefined
       const active = from === undefined

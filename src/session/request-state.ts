@@ -110,10 +110,16 @@ export class SessionRequestState implements ReplyListener<LoadedSession | undefi
     return (this.#data ??= new SessionData(this.#value === undefined ? '{}' : readSessionRecord(this.#value).document, (this.#reads ??= new Set())))
   }
 
-  /** The data to copy into a new session; undefined if it cannot be read, which does not prevent the sign-in. */
+  /**
+   * The data to copy into a new session; undefined if it is corrupt, which does not prevent the sign-in.
+   *
+   * @throws {SessionUnavailableError} PRISM_ERR_SESSION_UNAVAILABLE: it could not be loaded, and a sign-in without it would end the session that has it
+   */
   readableData (names: readonly string[]): SessionData | undefined {
+    if (names.length === 0) return undefined
+    this.assertLoaded()
     try {
-      if (names.length > 0 && !this.isUnavailable) return this.data
+      return this.data
     } catch (error) {
       if (!(error instanceof SessionCorruptError)) throw error
     }

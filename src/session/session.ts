@@ -66,7 +66,8 @@ export interface Session<Data extends object> {
   /**
    * Creates a session with a new ID for a user and ends the current session.
    *
-   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: no user is signed in
+   * @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE: no user is signed in; {SessionUnavailableError} PRISM_ERR_SESSION_UNAVAILABLE: with `keep`,
+   *   where the current session could not be loaded
    */
   signIn(userId: string, options?: SignInOptions<Data>): Promise<void>
   /** Ends the session. Resolves after Redis has confirmed it. @throws {RedisUnavailableError} PRISM_ERR_REDIS_UNAVAILABLE */

@@ -208,11 +208,12 @@ t.test('a request or reply that a hook has sealed is served and not cached', asy
   const objects: Record<string, (request: FastifyRequest, reply: FastifyReply) => object> = { request: (request) => request, reply: (_request, reply) => reply, raw: ({ raw }) => raw }
   for (const [name, of] of Object.entries(objects)) {
     for (const seal of [Object.preventExtensions, Object.seal]) {
+      app.get(`/untracked/${name}/${seal.name}`, { config: { cache: { trackInputs: false } }, preHandler: async (request, reply) => { seal(of(request, reply)) } }, async (request) => user(request))
       app.get(`/${name}/${seal.name}`, { config: { cache }, preHandler: async (request, reply) => { seal(of(request, reply)) } }, async (request) => user(request))
     }
   }
 
-  for (const url of Object.keys(objects).flatMap((name) => [`/${name}/preventExtensions`, `/${name}/seal`])) {
+  for (const url of Object.keys(objects).flatMap((name) => ['', '/untracked'].flatMap((scope) => [`${scope}/${name}/preventExtensions`, `${scope}/${name}/seal`]))) {
     for (const user of ['alice', 'bob']) t.match(await sendRequest(app, url, { 'x-user': user }), { statusCode: 200, body: user, status: /fwd=bypass; detail=unkeyed/ }, `${url}: ${user}`)
   }
 })

@@ -1,8 +1,6 @@
 import t from 'tap'
 import { startEventsApp, listen } from '../support/events-app.ts'
 import { startRig } from '../support/proxied-redis.ts'
-import { buildSessionApp } from '../support/session-app.ts'
-import { Browser } from '../support/session-browser.ts'
 import { until } from '../support/until.ts'
 
 t.test('a confirmed publish reaches the subscriber of its process although the first read of the topic has timed out', async (t) => {
@@ -36,18 +34,4 @@ t.test('as many entries of another service as a page holds are one gap, and the 
 
   t.ok(await until(() => received.seen.length >= 2, { what: 'later events are received' }))
   t.equal(received.resets.length, 1)
-})
-
-t.test('a sign-in that cannot keep what it names fails, and leaves the session that has it', async (t) => {
-  const rig = await startRig(t)
-  const app = await buildSessionApp(t, rig.redis.url, { commandTimeout: 200 })
-  const tab = new Browser(app)
-  t.equal((await tab.post('/push/test-cart/one')).status, 200)
-  rig.redis.signal('SIGSTOP')
-  setTimeout(() => rig.redis.signal('SIGCONT'), 240)
-  const signedIn = await tab.post('/sign-in/ann', { keep: ['test-cart'] })
-  if (signedIn.status !== 200) t.equal(signedIn.status, 503)
-  await until(async () => (await tab.get('/get/test-cart')).status === 200, { what: 'Redis is back' })
-
-  t.match(JSON.stringify((await tab.get('/get/test-cart')).body), 'one')
 })

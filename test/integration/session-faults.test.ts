@@ -176,3 +176,16 @@ async function makeStale (client: Awaited<ReturnType<typeof startRig>>['control'
     await client.hset(key, field, value.replace(/^\d+ (\d+ \d+ \d+ \d+ \d+) (\d+)/, (_all, head: string, seen: string) => `${'0'.repeat(13)} ${head} ${Number(seen) - 600_000}`))
   }
 }
+
+test('a sign-in that cannot keep what it names fails, and leaves the session that has it', async (t) => {
+  const rig = await startRig(t)
+  const app = await buildSessionApp(t, rig.redis.url, { commandTimeout: 200 })
+  const tab = new Browser(app)
+  t.equal((await tab.post('/push/test-cart/one')).status, 200)
+  rig.redis.signal('SIGSTOP')
+  setTimeout(() => rig.redis.signal('SIGCONT'), 350)
+  t.match(await tab.post('/sign-in/ann', { keep: ['test-cart'] }), { status: 503, body: { code: 'PRISM_ERR_SESSION_UNAVAILABLE' } })
+  await until(async () => (await tab.get('/get/test-cart')).status === 200, { what: 'Redis is back' })
+
+  t.match(JSON.stringify((await tab.get('/get/test-cart')).body), 'one')
+})

@@ -31,3 +31,12 @@ export function recordHeaderWrites (run: HandlerRun, reply: CacheReply): void {
   reply.header = headerRecorded
   run.restore = stop
 }
+
+/** Gives headers the values that hooks had set before the handler, or none. */
+export function restoreHeaders (reply: CacheReply, before: Fields, names: Iterable<string>): void {
+  for (const name of names) {
+    reply.removeHeader(name)
+    const value = before[name]
+    if (value !== undefined) reply.header(name, Array.isArray(value) ? value : String(value))
+  }
+}

@@ -20,7 +20,7 @@ import { EntryWriter, outage } from './entry-writer.ts'
 import type { CacheRequest, CacheReply } from '../http-message.ts'
 import { PendingResponse } from './pending-response.ts'
 import type { RoutePolicy } from '../options.ts'
-import { headersOf } from '../handler/header-writes.ts'
+import { headersOf, restoreHeaders } from '../handler/header-writes.ts'
 import { asType, makePrivate, setFields } from './send-entry.ts'
 import type { CacheRuntime } from '../runtime.ts'
 import type { Cacheability } from './cacheability.ts'
@@ -276,15 +276,6 @@ export class ResponseFinalizer {
   #storeCollected (handled: HandledResponse, storedFields: ReadonlyMap<string, Fields[string]>, entry: Entry, willCompress: boolean): void {
     this.#writer.send(handled, entry, entry.body, willCompress && entry.body.length >= fewestBytes)
     handled.run.fill?.end(this.#hasVariants(storedFields) ? 'alone' : entry)
-  }
-}
-
-/** Gives headers the values that hooks had set before the handler, or none. */
-function restoreHeaders (reply: CacheReply, before: Fields, names: Iterable<string>): void {
-  for (const name of names) {
-    reply.removeHeader(name)
-    const value = before[name]
-    if (value !== undefined) reply.header(name, Array.isArray(value) ? value : String(value))
   }
 }
 
